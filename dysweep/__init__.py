@@ -1,0 +1,52 @@
+"""W&B sweeps over whole configuration trees, resumable from a directory."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dysweep.errors import (
+    ConfigError,
+    DirectoryError,
+    DysweepError,
+    FunctionError,
+    LanguageError,
+    NotFoundError,
+    Preempted,
+    TrackingError,
+)
+from dysweep.space import Space
+from dysweep.upsert import upsert
+
+if TYPE_CHECKING:
+    from dysweep.parallel import (
+        ResumableSweepConfig,
+        dysweep_run_resume,
+        hierarchical_config,
+        parse_dictionary_onto_dataclass,
+    )
+
+__version__ = "1.0.0.dev0"
+
+__all__ = [
+    "ConfigError",
+    "DirectoryError",
+    "DysweepError",
+    "FunctionError",
+    "LanguageError",
+    "NotFoundError",
+    "Preempted",
+    "ResumableSweepConfig",
+    "Space",
+    "TrackingError",
+    "dysweep_run_resume",
+    "hierarchical_config",
+    "parse_dictionary_onto_dataclass",
+    "upsert",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("dysweep.parallel"), name)
+    raise AttributeError(f"module 'dysweep' has no attribute {name!r}")

@@ -1,0 +1,75 @@
+"""The errors of dysweep.
+
+    DysweepError                      anything that dysweep itself reports
+    ├── ConfigError (ValueError)      a setting, or a file of settings, is wrong
+    │   └── LanguageError             the sweep language; the message begins with the path in the YAML
+    ├── FunctionError (TypeError)     the function to run cannot be found or cannot be called as needed
+    ├── NotFoundError (LookupError)   no such sweep or run
+    ├── DirectoryError (OSError)      a sweep directory cannot be read or written
+    └── TrackingError (RuntimeError)  W&B refused or could not be reached
+
+    Preempted (BaseException)         raised inside the running function when its process is told to stop
+"""
+
+from __future__ import annotations
+
+
+class DysweepError(Exception):
+    """Base class of everything that dysweep reports to its user."""
+
+    exit_code = 1
+
+
+class ConfigError(DysweepError, ValueError):
+    """A setting, or a file of settings, is wrong."""
+
+    exit_code = 2
+
+
+class LanguageError(ConfigError):
+    """The base config or the sweep configuration does not say anything that can be done.
+
+    Args:
+        path: where in the YAML, as `sweep_configuration.trainer.optimizer.values[2]`.
+        problem: what is wrong there, what is allowed, how to mend it.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[LanguageError], tuple[str, str]]:
+        return type(self), (self.path, self.problem)
+
+
+class FunctionError(DysweepError, TypeError):
+    """The function to run cannot be imported, or cannot be called with the arguments that it would get."""
+
+    exit_code = 2
+
+
+class NotFoundError(DysweepError, LookupError):
+    """There is no such sweep or run."""
+
+
+class DirectoryError(DysweepError, OSError):
+    """A sweep directory, or a file in it, cannot be read or written."""
+
+
+class TrackingError(DysweepError, RuntimeError):
+    """W&B refused something, or could not be reached."""
+
+
+class Preempted(BaseException):
+    """The process was told to stop (SIGTERM, SIGINT, SIGUSR1).
+
+    It is no `Exception`, so that an `except Exception:` in a training loop does not swallow it.
+
+    Args:
+        signum: the number of the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"signal {signum}")
+        self.signum = signum

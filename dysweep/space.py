@@ -1,0 +1,351 @@
+"""The space of a sweep: from the hierarchical YAML to W&B's flat parameters, and from their values back to a config.
+
+    parameters (hierarchical) ──compile──▶ Space ──parameters──▶ {name: W&B parameter}
+    base config + assignment {name: value} ──resolve──▶ config
+
+What is in no sweep node is a constant and is upserted as well (language.md, sections 1 to 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from dysweep.errors import LanguageError
+from dysweep.upsert import KEEP, Path, Placed, copy_tree, format_path, upsert
+
+logger = logging.getLogger("dysweep")
+
+_WANDB_WORDS = frozenset(
+    ["value", "values", "distribution", "min", "max", "mu", "sigma", "q", "probabilities"]
+)
+_TAKEN_BY_WANDB = frozenset(["", "dy_config", "_wandb"])
+_MADE_LABEL_LENGTH = 48
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One swept parameter.
+
+    Args:
+        name: what W&B calls it.
+        path: where its sweep node stands below `parameters`.
+        node: W&B's description of it, with the values as written in the YAML.
+        labels: for every value the text that W&B gets for it, or None where it gets the value itself.
+    """
+
+    name: str
+    path: Path
+    node: dict[str, Any]
+    labels: tuple[str | None, ...]
+
+    @property
+    def values(self) -> list[Any]:
+        """The declared values; empty for a distribution."""
+        return self.node["values"] if "values" in self.node else [self.node["value"]] if "value" in self.node else []
+
+    def encode(self, index: int) -> Any:
+        """Give what W&B gets for the value with this index."""
+        label = self.labels[index]
+        return self.values[index] if label is None else label
+
+    def decode(self, sent: Any) -> Placed:
+        """Turn what W&B chose back into the declared value, with its place in the YAML.
+
+        Args:
+            sent: an alias, or a raw value, perhaps with another type of number than was declared.
+
+        Returns:
+            the declared value; a value that was not declared is taken as it is.
+        """
+        for key in (_lookup_key(sent), ("text", _scalar_text(sent))):
+            index = self._indices.get(key)
+            if index is not None:
+                place: Path = ("values", index) if "values" in self.node else ("value",)
+                return Placed(self.values[index], (*self.path, *place))
+        return Placed(sent, self.path)
+
+    def to_wandb(self) -> dict[str, Any]:
+        """Give the parameter as a W&B sweep configuration wants it."""
+        described = copy_tree(self.node, self.path)
+        sent = [self.encode(index) for index in range(len(self.values))]
+        if "values" in described:
+            described["values"] = sent
+        elif "value" in described:
+            described["value"] = sent[0]
+        return described  # type: ignore[no-any-return]
+
+    @cached_property
+    def _indices(self) -> dict[Any, int]:
+        indices: dict[Any, int] = {}
+        for index in range(len(self.values)):
+            indices.setdefault(_lookup_key(self.encode(index)), index)
+        return indices
+
+
+@dataclass(frozen=True)
+class Space:
+    """A compiled sweep space; nothing in it ever changes.
+
+    Args:
+        tree: the hierarchical parameters as written.
+        swept: the swept parameters in document order.
+        path: where the parameters stand in the YAML, for messages.
+    """
+
+    tree: dict[str, Any]
+    swept: tuple[Parameter, ...]
+    path: Path = ("sweep_configuration",)
+
+    @classmethod
+    def compile(cls, parameters: Mapping[str, Any], path: Path = ("sweep_configuration",)) -> Space:
+        """Find the swept parameters and name them.
+
+        Args:
+            parameters: the hierarchical mapping, what stands below `parameters` in a W&B sweep configuration.
+            path: where it stands in the YAML, for messages.
+
+        Returns:
+            the space.
+
+        Raises:
+            LanguageError: a sweep node is malformed, or an identifier is used twice.
+        """
+        if not isinstance(parameters, Mapping):
+            raise LanguageError(format_path(path), "the parameters are a mapping of settings to sweep")
+        tree = copy_tree(parameters, path)
+        if "sweep" in tree:
+            raise LanguageError(
+                format_path(path), "the whole `parameters` cannot be one sweep node; put `sweep` below the key to sweep"
+            )
+        nodes = list(_sweep_nodes(tree, path))
+        if any(node["sweep"] is False for _, node in nodes):
+            logger.warning("`sweep: false` still marks a sweep; write `sweep: true`, or remove the node")
+        names = _names([(found[len(path) :], node.get("sweep_identifier"), found) for found, node in nodes])
+        swept = tuple(_parameter(name, found, node) for name, (found, node) in zip(names, nodes, strict=True))
+        return cls(tree, swept, path)
+
+    @cached_property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """The flat parameters, name to W&B parameter: what W&B gets."""
+        return {parameter.name: parameter.to_wandb() for parameter in self.swept}
+
+    def resolve(
+        self, base_config: Mapping[str, Any], assignment: Mapping[str, Any], allow_eval: bool = False
+    ) -> dict[str, Any]:
+        """Give the config that an assignment stands for.
+
+        Args:
+            base_config: the tree that every run starts from.
+            assignment: parameter name to the value that W&B chose; a missing name leaves the base as it is, names that
+                are no parameter are ignored.
+            allow_eval: whether code in the space (`dy__eval`) may be run.
+
+        Returns:
+            a new plain tree, without any word of the sweep language.
+
+        Raises:
+            LanguageError: the assignment's patch does not fit the base; the message names the path in the YAML.
+        """
+        chosen = {
+            parameter.path: parameter.decode(assignment[parameter.name])
+            for parameter in self.swept
+            if parameter.name in assignment
+        }
+        patch = _substitute(self.tree, self.path, chosen)
+        return upsert(base_config, {} if patch is KEEP else patch, allow_eval=allow_eval, patch_path=self.path)
+
+    def to_json(self) -> str:
+        """Write the space as one JSON text."""
+        swept = [{"name": p.name, "path": p.path, "labels": p.labels} for p in self.swept]
+        return json.dumps({"path": self.path, "tree": self.tree, "swept": swept}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Space:
+        """Read what `to_json` wrote; names and labels are taken from it, so that running sweeps keep theirs.
+
+        Raises:
+            ValueError: the text is no space.
+        """
+        try:
+            stored = json.loads(text)
+            tree, path = stored["tree"], tuple(stored["path"])
+            nodes = dict(_sweep_nodes(tree, path))
+            swept = []
+            for item in stored["swept"]:
+                found = tuple(item["path"])
+                swept.append(Parameter(item["name"], found, _wandb_part(nodes[found]), tuple(item["labels"])))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is no space of a sweep: {error!r}") from error
+        return cls(tree, tuple(swept), path)
+
+
+def _sweep_nodes(value: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if isinstance(value, dict):
+        if "sweep" in value:
+            yield path, value
+            return
+        for word in ("sweep_identifier", "sweep_alias"):
+            if word in value:
+                raise LanguageError(format_path(path), f"{word} without sweep; add `sweep: true` beside it")
+        if value and value.keys() <= _WANDB_WORDS:
+            logger.warning(
+                "%s: this looks like a swept parameter and is a constant; to sweep it, add `sweep: true`",
+                format_path(path),
+            )
+        for key, item in value.items():
+            yield from _sweep_nodes(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _sweep_nodes(item, (*path, index))
+
+
+def _names(nodes: list[tuple[Path, Any, Path]]) -> list[str]:
+    taken = set(_TAKEN_BY_WANDB)
+    for _, identifier, found in nodes:
+        if identifier is None:
+            continue
+        where = format_path((*found, "sweep_identifier"))
+        if not isinstance(identifier, str):
+            raise LanguageError(where, f"an identifier is text, as `{json.dumps(str(identifier))}`")
+        if identifier in _TAKEN_BY_WANDB:
+            raise LanguageError(where, f"{identifier!r} is used by W&B or dysweep itself; choose another one")
+        if identifier in taken:
+            raise LanguageError(where, f"sweep_identifier {identifier!r} is used twice; give each parameter its own")
+        taken.add(identifier)
+    names = []
+    for path, identifier, _ in nodes:
+        name = identifier or _free_name(path, taken)
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _free_name(path: Path, taken: set[str]) -> str:
+    # dysweep 0.1.x joined paths with this word, so a key that holds it names its parameter by what follows.
+    path = tuple(piece for part in path for piece in _pieces(part))
+    for start in range(len(path) - 1, -1, -1):
+        if isinstance(path[start], str):
+            name = ".".join(map(str, path[start:]))
+            if name not in taken:
+                return name
+    return _numbered(".".join(map(str, path)), taken)
+
+
+def _pieces(part: str | int) -> list[str | int]:
+    return list(part.split("__CUSTOM_SEPERATOR__")) if isinstance(part, str) else [part]
+
+
+def _numbered(text: str, taken: set[str]) -> str:
+    number = 2
+    while f"{text} ({number})" in taken:
+        number += 1
+    return f"{text} ({number})"
+
+
+def _wandb_part(node: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in ("sweep", "sweep_identifier", "sweep_alias")}
+
+
+def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
+    described = _wandb_part(node)
+    where = format_path(path)
+    if not described:
+        raise LanguageError(where, "a sweep node needs `values`, or `min` and `max`, or a `distribution`")
+    values = described.get("values", [described["value"]] if "value" in described else [])
+    if not isinstance(values, list):
+        raise LanguageError(f"{where}.values", f"a list is needed, as `[{json.dumps(values)}]`")
+    if "values" in described and not values:
+        raise LanguageError(f"{where}.values", "an empty list; give at least one value")
+    probabilities = described.get("probabilities")
+    if isinstance(probabilities, list) and len(probabilities) != len(values):
+        raise LanguageError(
+            f"{where}.probabilities", f"{len(probabilities)} probabilities for {len(values)} values; give one for each"
+        )
+    aliases = node.get("sweep_alias")
+    return Parameter(
+        name, path, described, _made_labels(values) if aliases is None else _alias_labels(aliases, node, where)
+    )
+
+
+def _alias_labels(aliases: Any, node: dict[str, Any], where: str) -> tuple[str, ...]:
+    where += ".sweep_alias"
+    if "values" not in node:
+        raise LanguageError(where, "sweep_alias needs `values` beside it, one alias for each")
+    if not isinstance(aliases, list):
+        raise LanguageError(where, f"sweep_alias should be a list, one alias for each value, this is {aliases!r}")
+    if len(aliases) != len(node["values"]):
+        raise LanguageError(
+            where, f"sweep_alias and values differ in length: {len(aliases)} aliases, {len(node['values'])} values"
+        )
+    labels = []
+    for index, alias in enumerate(aliases):
+        if isinstance(alias, (dict, list)):
+            raise LanguageError(f"{where}[{index}]", "an alias is a short text")
+        label = _scalar_text(alias)
+        if label in labels:
+            raise LanguageError(f"{where}[{index}]", f"the alias {label!r} is used twice in this parameter")
+        labels.append(label)
+    return tuple(labels)
+
+
+def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
+    """Make a label from the content of each value that is no scalar: readable, short, unique in the parameter."""
+    labels: list[str | None] = []
+    taken = {value for value in values if isinstance(value, str)}
+    for value in values:
+        if not isinstance(value, (dict, list)):
+            labels.append(None)
+            continue
+        label = _flow(value).strip("{}") or "{}"
+        if len(label) > _MADE_LABEL_LENGTH:
+            digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:6]
+            label = f"{label[: _MADE_LABEL_LENGTH - 8]}..{digest}"
+        if label in taken:
+            label = _numbered(label, taken)
+        taken.add(label)
+        labels.append(label)
+    return tuple(labels)
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar_text(value)
+
+
+def _scalar_text(value: Any) -> str:
+    """Write a scalar as YAML has it: text as it is, true, null, 0.001."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _lookup_key(value: Any) -> Any:
+    """Give a key under which 1 and 1.0 are the same, and True and 1 are not."""
+    if isinstance(value, str):
+        return ("text", value)
+    if isinstance(value, (bool, int, float)) or value is None:
+        return (isinstance(value, bool), value)
+    return None
+
+
+def _substitute(value: Any, path: Path, chosen: Mapping[Path, Placed]) -> Any:
+    """Put the chosen values in the places of their sweep nodes; leave out what has none."""
+    if isinstance(value, dict):
+        if "sweep" in value:
+            return chosen.get(path, KEEP)
+        items = {key: _substitute(item, (*path, key), chosen) for key, item in value.items()}
+        kept = {key: item for key, item in items.items() if item is not KEEP}
+        return kept if kept or not value else KEEP
+    if isinstance(value, list):
+        elements = [_substitute(item, (*path, index), chosen) for index, item in enumerate(value)]
+        return elements if not value or any(element is not KEEP for element in elements) else KEEP
+    return value
+
+
