@@ -1,14 +1,14 @@
 """The errors of dysweep.
 
-    DysweepError                      anything that dysweep itself reports
-    ├── ConfigError (ValueError)      a setting, or a file of settings, is wrong
-    │   └── LanguageError             the sweep language; the message begins with the path in the YAML
-    ├── FunctionError (TypeError)     the function to run cannot be found or cannot be called as needed
-    ├── NotFoundError (LookupError)   no such sweep or run
-    ├── DirectoryError (OSError)      a sweep directory cannot be read or written
-    └── TrackingError (RuntimeError)  W&B refused or could not be reached
+DysweepError                      anything that dysweep itself reports
+├── ConfigError (ValueError)      a setting, or a file of settings, is wrong
+│   └── LanguageError             the sweep language; the message begins with the path in the YAML
+├── FunctionError (TypeError)     the function to run cannot be found or cannot be called as needed
+├── NotFoundError (LookupError)   no such sweep or run
+├── DirectoryError (OSError)      a sweep directory cannot be read or written
+└── TrackingError (RuntimeError)  W&B refused or could not be reached
 
-    Preempted (BaseException)         raised inside the running function when its process is told to stop
+Preempted (BaseException)         raised inside the running function when its process is told to stop
 """
 
 from __future__ import annotations

@@ -47,7 +47,13 @@ class Parameter:
     @property
     def values(self) -> list[Any]:
         """The declared values; empty for a distribution."""
-        return self.node["values"] if "values" in self.node else [self.node["value"]] if "value" in self.node else []
+        return (
+            self.node["values"]
+            if "values" in self.node
+            else [self.node["value"]]
+            if "value" in self.node
+            else []
+        )
 
     def encode(self, index: int) -> Any:
         """Give what W&B gets for the value with this index."""
@@ -121,7 +127,8 @@ class Space:
         tree = copy_tree(parameters, path)
         if "sweep" in tree:
             raise LanguageError(
-                format_path(path), "the whole `parameters` cannot be one sweep node; put `sweep` below the key to sweep"
+                format_path(path),
+                "the whole `parameters` cannot be one sweep node; put `sweep` below the key to sweep",
             )
         nodes = list(_sweep_nodes(tree, path))
         if any(node["sweep"] is False for _, node in nodes):
@@ -158,7 +165,9 @@ class Space:
             if parameter.name in assignment
         }
         patch = _substitute(self.tree, self.path, chosen)
-        return upsert(base_config, {} if patch is KEEP else patch, allow_eval=allow_eval, patch_path=self.path)
+        return upsert(
+            base_config, {} if patch is KEEP else patch, allow_eval=allow_eval, patch_path=self.path
+        )
 
     def to_json(self) -> str:
         """Write the space as one JSON text."""
@@ -216,7 +225,9 @@ def _names(nodes: list[tuple[Path, Any, Path]]) -> list[str]:
         if identifier in _TAKEN_BY_WANDB:
             raise LanguageError(where, f"{identifier!r} is used by W&B or dysweep itself; choose another one")
         if identifier in taken:
-            raise LanguageError(where, f"sweep_identifier {identifier!r} is used twice; give each parameter its own")
+            raise LanguageError(
+                where, f"sweep_identifier {identifier!r} is used twice; give each parameter its own"
+            )
         taken.add(identifier)
     names = []
     for path, identifier, _ in nodes:
@@ -249,7 +260,9 @@ def _numbered(text: str, taken: set[str]) -> str:
 
 
 def _wandb_part(node: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in node.items() if key not in ("sweep", "sweep_identifier", "sweep_alias")}
+    return {
+        key: value for key, value in node.items() if key not in ("sweep", "sweep_identifier", "sweep_alias")
+    }
 
 
 def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
@@ -265,11 +278,15 @@ def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
     probabilities = described.get("probabilities")
     if isinstance(probabilities, list) and len(probabilities) != len(values):
         raise LanguageError(
-            f"{where}.probabilities", f"{len(probabilities)} probabilities for {len(values)} values; give one for each"
+            f"{where}.probabilities",
+            f"{len(probabilities)} probabilities for {len(values)} values; give one for each",
         )
     aliases = node.get("sweep_alias")
     return Parameter(
-        name, path, described, _made_labels(values) if aliases is None else _alias_labels(aliases, node, where)
+        name,
+        path,
+        described,
+        _made_labels(values) if aliases is None else _alias_labels(aliases, node, where),
     )
 
 
@@ -278,10 +295,13 @@ def _alias_labels(aliases: Any, node: dict[str, Any], where: str) -> tuple[str, 
     if "values" not in node:
         raise LanguageError(where, "sweep_alias needs `values` beside it, one alias for each")
     if not isinstance(aliases, list):
-        raise LanguageError(where, f"sweep_alias should be a list, one alias for each value, this is {aliases!r}")
+        raise LanguageError(
+            where, f"sweep_alias should be a list, one alias for each value, this is {aliases!r}"
+        )
     if len(aliases) != len(node["values"]):
         raise LanguageError(
-            where, f"sweep_alias and values differ in length: {len(aliases)} aliases, {len(node['values'])} values"
+            where,
+            f"sweep_alias and values differ in length: {len(aliases)} aliases, {len(node['values'])} values",
         )
     labels = []
     for index, alias in enumerate(aliases):
@@ -347,5 +367,3 @@ def _substitute(value: Any, path: Path, chosen: Mapping[Path, Placed]) -> Any:
         elements = [_substitute(item, (*path, index), chosen) for index, item in enumerate(value)]
         return elements if not value or any(element is not KEEP for element in elements) else KEEP
     return value
-
-

@@ -167,7 +167,9 @@ class _Upsert:
         patch, path = _unwrap(patch, path)
         if patch is KEEP:
             return
-        fits = isinstance(patch, dict) or (isinstance(patch, list) and isinstance(_current(container, key), list))
+        fits = isinstance(patch, dict) or (
+            isinstance(patch, list) and isinstance(_current(container, key), list)
+        )
         if not fits:
             raise LanguageError(
                 format_path(path), f"a mapping is needed here ({{}} changes nothing), this is {_kind(patch)}"
@@ -206,7 +208,8 @@ class _Upsert:
             return
         if not isinstance(entries, list):
             raise LanguageError(
-                format_path(path), f"{UPSERT} should be a list of mappings (a dash before each), this is {_kind(entries)}"
+                format_path(path),
+                f"{UPSERT} should be a list of mappings (a dash before each), this is {_kind(entries)}",
             )
         for index, entry in enumerate(entries):
             self.put_level(container, key, entry, (*path, index))
@@ -283,7 +286,9 @@ class _Upsert:
 
     def _put_pair(self, current: list[Any], word: str, pair: list[Any], path: Path) -> None:
         if len(pair) != 2:
-            raise LanguageError(format_path(path), f"{word} takes [index, value], and here are {len(pair)} elements")
+            raise LanguageError(
+                format_path(path), f"{word} takes [index, value], and here are {len(pair)} elements"
+            )
         (index, index_path), (value, value_path) = _unwrap(pair[0], (*path, 0)), _unwrap(pair[1], (*path, 1))
         if index is KEEP or value is KEEP:
             return
@@ -300,11 +305,18 @@ class _Upsert:
             current.insert(index, new[0])
 
     def _put_siblings(
-        self, current: list[Any], word: str, index: Any, siblings: dict[str, Any], path: Path, siblings_path: Path
+        self,
+        current: list[Any],
+        word: str,
+        index: Any,
+        siblings: dict[str, Any],
+        path: Path,
+        siblings_path: Path,
     ) -> None:
         if not siblings:
             raise LanguageError(
-                format_path(path), f"write `{word}: [index, value]`, or put the element's keys beside {OPERATIONS}"
+                format_path(path),
+                f"write `{word}: [index, value]`, or put the element's keys beside {OPERATIONS}",
             )
         if word == OVERWRITE:
             index = _checked_index(index, current, path)
@@ -351,7 +363,9 @@ class _Upsert:
         root = copy_tree(self.top[""], ())
         return self._call(form["expression"], form.get("function_of_interest"), context, root, path)
 
-    def _call(self, expression: str, name: str | None, context: dict[str, Any], argument: Any, path: Path) -> Any:
+    def _call(
+        self, expression: str, name: str | None, context: dict[str, Any], argument: Any, path: Path
+    ) -> Any:
         if not self.allow_eval:
             raise LanguageError(
                 format_path(path),
@@ -363,7 +377,9 @@ class _Upsert:
         except RecursionError:
             raise
         except Exception as error:
-            raise LanguageError(format_path(path), f"the code failed: {type(error).__name__}: {error}") from error
+            raise LanguageError(
+                format_path(path), f"the code failed: {type(error).__name__}: {error}"
+            ) from error
         return copy_tree(result, path)
 
 
@@ -378,7 +394,8 @@ def _current(container: Any, key: Any, missing: Any = _MISSING) -> Any:
 def _checked_index(index: Any, current: list[Any], path: Path) -> int:
     if type(index) is not int or not -len(current) <= index < len(current):
         raise LanguageError(
-            format_path(path), f"{index!r} is no index of this list, which has {len(current)} elements (0 is the first)"
+            format_path(path),
+            f"{index!r} is no index of this list, which has {len(current)} elements (0 is the first)",
         )
     return index % len(current)
 
@@ -416,3 +433,12 @@ def _kind(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value!r}" if len(value) <= 40 else f"the text {value[:37]!r}..."
     return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
+
+
+def carries_code(tree: Any) -> bool:
+    """Tell whether code (`dy__eval`) stands anywhere in a tree."""
+    if isinstance(tree, dict):
+        return EVAL in tree or any(map(carries_code, tree.values()))
+    if isinstance(tree, list):
+        return any(map(carries_code, tree))
+    return isinstance(tree, str) and inline_expression(tree) is not None

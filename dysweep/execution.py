@@ -1,0 +1,257 @@
+"""One attempt: start the W&B run, call the function, record how it ended."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, TextIO
+
+from dysweep.checkpoint import Attempt, Heartbeat, State, Sweep
+from dysweep.errors import DirectoryError, FunctionError, Preempted, TrackingError
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is executed for every run.
+
+    Args:
+        function: called as function(config=..., checkpoint_dir=...), with `logger` too if use_lightning_logger.
+        arguments: further keyword arguments.
+        use_lightning_logger: give the function Lightning's WandbLogger on the attempt's own W&B run.
+        mark_preempting: tell W&B from the start that the run may be preempted.
+    """
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    use_lightning_logger: bool = False
+    mark_preempting: bool = False
+
+    def check(self) -> None:
+        """Make sure that the function can be called.
+
+        Raises:
+            FunctionError: it cannot; the message says what it should take.
+        """
+        needed = ["config", *(["logger"] if self.use_lightning_logger else []), "checkpoint_dir"]
+        shown = getattr(self.function, "__qualname__", repr(self.function))
+        if not callable(self.function):
+            raise FunctionError(f"{shown} is no function")
+        try:
+            signature = inspect.signature(self.function)
+        except ValueError:
+            return  # builtins without a signature
+        try:
+            signature.bind(**dict.fromkeys([*needed, *self.arguments]))
+        except TypeError as error:
+            raise FunctionError(
+                f"{shown}{signature}: cannot be called with {', '.join([*needed, *self.arguments])} ({error}); "
+                f"write it as def {shown}({', '.join(needed)})"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one attempt ended, as this process saw it.
+
+    Args:
+        attempt: the attempt.
+        outcome: finished, failed or preempted.
+        value: what the function returned.
+        error: what it raised.
+        seconds: how long it took.
+    """
+
+    attempt: Attempt
+    outcome: State
+    value: Any
+    error: BaseException | None
+    seconds: float
+
+
+class StopSignals:
+    """SIGTERM, SIGINT and SIGUSR1 ask the running function to stop; outside the main thread nothing is installed.
+
+    The first signal raises `Preempted` in the function and gives it `grace` seconds; then, or at a second signal,
+    the process ends at once. The previous handlers are put back on leaving.
+
+    Args:
+        grace: seconds that the function has for its `finally:` blocks.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self.grace = grace
+        self.received: int | None = None
+        self.when_grace_is_over: Callable[[], object] = lambda: None
+        self._raising = False
+        self._previous: dict[signal.Signals, Any] = {}
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Raise `Preempted` inside this block when a signal comes."""
+        if self.received is not None:
+            raise Preempted(self.received)
+        self._raising = True
+        try:
+            yield
+        finally:
+            self._raising = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self._end()
+        self.received = number
+        self._timer = threading.Timer(self.grace, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+        if self._raising:
+            self._raising = False
+            raise Preempted(number)
+
+    def _end(self) -> None:
+        try:
+            self.when_grace_is_over()
+        finally:
+            os._exit(128 + (self.received or signal.SIGTERM))
+
+
+def run_attempt(
+    attempt: Attempt, sweep: Sweep, config: Mapping[str, Any], job: Job, stop: StopSignals
+) -> Result:
+    """Execute a claimed attempt and record how it ended.
+
+    Args:
+        attempt: the claim.
+        sweep: the sweep that the run belongs to.
+        config: the run's config.
+        job: the function.
+        stop: the signals that end it early.
+
+    Raises:
+        TrackingError: W&B did not start the run.
+    """
+    from dysweep import tracking
+
+    begun = time.monotonic()
+    record = attempt.run.record()
+    attempt.run.checkpoint_path.mkdir(exist_ok=True)
+    value: Any = None
+    error: BaseException | None = None
+    with Heartbeat(attempt), _captured(attempt) as log:
+        stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, {})
+        try:
+            run = tracking.start_run(
+                run_id=attempt.run.run_id,
+                name=record.get("name"),
+                group=sweep.sweep_id,
+                entity=sweep.entity,
+                project=sweep.project,
+                assignment=record["assignment"],
+                config=config,
+                directory=attempt.run.path,
+                mark_preempting=job.mark_preempting,
+            )
+        except TrackingError as problem:
+            attempt.finish(State.FAILED, _described(problem), {})
+            raise
+        try:
+            arguments = {
+                **job.arguments,
+                "config": dict(config),
+                "checkpoint_dir": attempt.run.checkpoint_path,
+            }
+            if job.use_lightning_logger:
+                arguments["logger"] = _lightning_logger(run)
+            with tracking.user_calls_join_the_run(), stop.interrupting():
+                value = job.function(**arguments)
+        except BaseException as raised:
+            error = raised
+        outcome = _outcome(error, stop)
+        if outcome is State.FAILED:
+            traceback.print_exception(error, file=sys.stderr)
+        metrics = tracking.end_run(run, 0 if outcome is State.FINISHED else 1, outcome is State.PREEMPTED)
+        log.flush()
+        attempt.finish(outcome, _described(error) if outcome is State.FAILED and error else None, metrics)
+        stop.when_grace_is_over = lambda: None
+    if isinstance(error, SystemExit) and outcome is State.FINISHED:
+        error = None
+    return Result(attempt, outcome, value, error, time.monotonic() - begun)
+
+
+def _outcome(error: BaseException | None, stop: StopSignals) -> State:
+    if stop.received is not None or isinstance(error, (Preempted, KeyboardInterrupt)):
+        return State.PREEMPTED
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return State.FINISHED
+    return State.FAILED
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _lightning_logger(run: Any) -> Any:
+    try:
+        from lightning.pytorch.loggers import WandbLogger
+    except ImportError as error:
+        raise FunctionError(
+            f"use_lightning_logger needs Lightning: pip install 'dysweep[lightning]' ({error})"
+        ) from None
+    return WandbLogger(experiment=run)
+
+
+@contextmanager
+def _captured(attempt: Attempt) -> Iterator[TextIO]:
+    """Write what is printed to the attempt's log as well."""
+    try:
+        log = open(attempt.log_path, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
+    with log, redirect_stdout(_Tee(sys.stdout, log)), redirect_stderr(_Tee(sys.stderr, log)):
+        yield log
+
+
+class _Tee:
+    """A text stream that writes to the log too; everything else is the stream's own."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self._stream = stream
+        self._log = log
+
+    def write(self, text: str) -> int:
+        if not self._log.closed:
+            self._log.write(text)
+        return self._stream.write(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,163 @@
+"""Reading YAML and JSON, and writing JSON files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dysweep.errors import ConfigError, DirectoryError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as configurations mean it: `1e-3` is a number, dates stay text, a key stands once in its mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Read a YAML text with the one rule that all of dysweep uses.
+
+    Args:
+        text: the YAML.
+        where: what to call it in messages: a file's path, or an option.
+
+    Returns:
+        the tree; `1e-3` is a number, dates are text.
+
+    Raises:
+        ConfigError: it is no YAML; the message names the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
+        problem = getattr(error, "problem", None) or str(error)
+        if "\\t" in problem or "tab" in problem:
+            problem = "a tab character; YAML is indented with blanks only"
+        raise ConfigError(f"{place}: {problem}".replace("\n", " ")) from None
+    except (RecursionError, ValueError) as error:
+        problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(f"{where}: {problem}".replace("\n", " ")) from None
+
+
+def load_file(path: str | os.PathLike[str]) -> Any:
+    """Read a YAML or JSON file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no YAML or JSON.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({_reason(error)})") from None
+    if str(path).endswith(".json"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{path}: no JSON ({error})") from None
+    return parse_yaml(text, str(path))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a sweep directory.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DirectoryError: it cannot be read, or is damaged; the message names it.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DirectoryError(f"{path}: damaged or unreadable ({_reason(error)})") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file at once: beside, flushed to the disk, then renamed; a crash leaves none or all of it.
+
+    Raises:
+        DirectoryError: the file cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
+
+
+def create_json(path: Path, content: Any) -> bool:
+    """Create a JSON file with O_EXCL: of many processes that try, exactly one succeeds.
+
+    Returns:
+        whether this process created it; False if it is there already.
+
+    Raises:
+        DirectoryError: the file cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DirectoryError(f"{path}: cannot be created ({_reason(error)})") from None
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(path.parent)
+    except OSError as error:
+        raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
+    return True
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable, where the file system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some network file systems cannot; the rename is still atomic there
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,664 @@
+"""`ResumableSweepConfig`, every setting in one place, and `dysweep_run_resume`: create, work on, resume or rerun."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import logging
+import os
+import re
+import secrets
+import sys
+import time
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from dysweep import checkpoint, evaluate
+from dysweep.checkpoint import Attempt, RunDirectory, State, Sweep, SweepDirectory, check_id
+from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, Preempted, TrackingError
+from dysweep.files import load_file
+from dysweep.offline import Grid, take_points
+from dysweep.space import Space
+from dysweep.upsert import carries_code, copy_tree, format_path
+
+if typing.TYPE_CHECKING:
+    from dysweep.execution import Job, Result, StopSignals
+
+logger = logging.getLogger("dysweep")
+
+T = TypeVar("T")
+_DEFAULT_PROJECT = "dysweep"
+_WANDB_KEYS = frozenset(
+    """name description program project entity method metric parameters early_terminate command run_cap scheduler
+    controller job image_uri launch""".split()
+)
+
+
+@dataclass(frozen=True)
+class ResumableSweepConfig:
+    """Settings of a sweep and of the agents that work on it.
+
+    Args:
+        default_root_dir: folder below which every sweep has its directory `checkpoints-<sweep_id>`.
+        custom_checkpoint_dir: the sweep's directory itself, instead; relative to default_root_dir.
+        sweep_configuration: what to sweep, a tree or the path of a YAML or JSON file: a W&B sweep configuration whose
+            `parameters` are hierarchical, or the bare parameters.
+        base_config: the tree that every run starts from, or the path of a YAML or JSON file.
+        entity: W&B's user or team.
+        project: W&B's project.
+        count: how many runs to execute; all by default.
+        resume: go on with runs that were preempted, crashed or failed.
+        rerun_id: id of the one run to execute again: from scratch, or with resume from its checkpoint.
+        run_name: the runs' names, a template over the parameters' names as "{optimizer}-lr{lr}".
+        sweep_id: the sweep to work on, also as entity/project/id; without it a sweep is created.
+        run_name_changer: dotted name of a function, or its code (allow_eval), called with (config, run_name) for the
+            run's name.
+        delete_checkpoints: when a run starts from scratch, delete its old checkpoint instead of setting it aside.
+        use_lightning_logger: call the function with Lightning's WandbLogger as `logger`.
+        method: W&B's search method, if sweep_configuration has none; grid by default.
+        metric: name of the metric to optimize, if sweep_configuration has none.
+        goal: what to do with the metric.
+        sweep_name: the sweep's name, if sweep_configuration has none.
+        mark_preempting: tell W&B from the start that runs may be preempted.
+        mode: who serves the sweep, W&B (online) or its own directory (offline); by default what WANDB_MODE says.
+        recover: before new runs, an agent goes on with those that were preempted or crashed.
+        max_attempts: how often a run may fail or crash before resume sets it aside.
+        lease: seconds without a heartbeat after which a process on another host counts as dead.
+        grace: seconds that a function has to stop after SIGTERM, SIGINT or SIGUSR1.
+        allow_eval: run code (`dy__eval`) that stands in the sweep's configuration.
+    """
+
+    default_root_dir: str = "./dysweep_logs"
+    custom_checkpoint_dir: str | None = None
+    sweep_configuration: dict | str | None = None  # type: ignore[type-arg]
+    base_config: dict | str | None = None  # type: ignore[type-arg]
+    entity: str | None = None
+    project: str | None = None
+    count: int | None = None
+    resume: bool = False
+    rerun_id: str | None = None
+    run_name: str | None = None
+    sweep_id: str | None = None
+    run_name_changer: str | None = None
+    delete_checkpoints: bool = False
+    use_lightning_logger: bool = False
+    method: Literal["grid", "random", "bayes"] | None = None
+    metric: str | None = None
+    goal: Literal["maximize", "minimize"] = "maximize"
+    sweep_name: str | None = None
+    mark_preempting: bool = False
+    mode: Literal["online", "offline"] | None = None
+    recover: bool = False
+    max_attempts: int = 3
+    lease: float = 120.0
+    grace: float = 20.0
+    allow_eval: bool = False
+
+
+def dysweep_run_resume(
+    conf: ResumableSweepConfig | Mapping[str, Any] | Any = None,
+    function: Callable[..., Any] | None = None,
+    **settings: Any,
+) -> Any:
+    """Create a sweep, or work on one.
+
+    Args:
+        conf: the settings: a ResumableSweepConfig, a mapping or a jsonargparse Namespace with its fields; never changed.
+        function: what to execute for every run, called as function(config=..., checkpoint_dir=...).
+        settings: fields that override conf.
+
+    Returns:
+        without sweep_id: the id of the sweep that was created.
+        With rerun_id, or with resume and count=1: what the function returned.
+        Otherwise None.
+
+    Raises:
+        DysweepError: the settings are wrong, or the sweep cannot be worked on.
+        Exception: what the function raised, with rerun_id only; other runs record it and go on.
+        Preempted: the process was told to stop.
+    """
+    config = make_config(conf, settings)
+    if config.sweep_id is None:
+        return create(config)
+    if function is None:
+        raise ConfigError("function: missing; give the function that executes a run")
+    results = list(work(config, function, {}))
+    if config.rerun_id is not None and results[0].error is not None:
+        raise results[0].error
+    single = config.rerun_id is not None or (config.resume and config.count == 1)
+    return results[0].value if single and results else None
+
+
+def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
+    """Bring settings of any form into a ResumableSweepConfig; `settings` override `conf`.
+
+    Raises:
+        ConfigError: an unknown setting, or one of a wrong type.
+    """
+    if conf is None:
+        given: dict[str, Any] = {}
+    elif is_dataclass(conf) and not isinstance(conf, type):
+        given = {field.name: getattr(conf, field.name) for field in fields(conf)}
+    elif isinstance(conf, Mapping):
+        given = dict(conf)
+    elif hasattr(conf, "as_dict"):
+        given = {
+            key: value
+            for key, value in conf.as_dict().items()
+            if key not in ("config", "package", "function")
+        }
+        given.pop("run_additional_args", None)
+    else:
+        raise ConfigError(
+            f"conf: a {type(conf).__name__} holds no settings; give a mapping or a ResumableSweepConfig"
+        )
+    return parse_dictionary_onto_dataclass({**given, **settings}, ResumableSweepConfig)
+
+
+def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T]) -> T:
+    """Make a dataclass of a mapping, with its types checked; what is missing takes the defaults.
+
+    Args:
+        dictionary: field names to values; it is copied.
+        cls: the dataclass.
+
+    Raises:
+        ConfigError: an unknown key (with the closest match), or a value of a wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    checked = {}
+    for key, value in dictionary.items():
+        if key not in hints:
+            raise ConfigError(f"{key}: no such setting{closest(str(key), hints)}")
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        checked[key] = copy.deepcopy(_checked(key, value, hints[key]))
+    return cls(**checked)
+
+
+def closest(word: str, known: typing.Iterable[str]) -> str:
+    """Give `; did you mean 'x'?` for the known word that is most like this one, or a list of what is allowed."""
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; there are {', '.join(known)}"
+
+
+def _checked(key: str, value: Any, hint: Any) -> Any:
+    allowed = [part for part in typing.get_args(hint)] if _is_union(hint) else [hint]
+    choices: list[str] = []
+    for kind in allowed:
+        if typing.get_origin(kind) is Literal:
+            choices += typing.get_args(kind)
+            if value in typing.get_args(kind):
+                return value
+        elif kind is float and type(value) in (int, float):
+            return float(value)
+        elif kind is dict and isinstance(value, Mapping):
+            return value
+        elif type(value) is kind:
+            return value
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping"}
+    wanted = " or ".join(choices or [names[kind] for kind in allowed if kind in names])
+    hint_text = "; write it in quotes" if str in allowed and isinstance(value, (int, float)) else ""
+    raise ConfigError(f"{key}: {value!r} is not {wanted}{hint_text}")
+
+
+def _is_union(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint)
+
+
+def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the tree that a W&B run was made from.
+
+    Args:
+        config: the W&B run's config, as `wandb.config` or `wandb.Api().run(...).config`.
+
+    Raises:
+        NotFoundError: no run of a dysweep sweep has this config.
+    """
+    try:
+        return copy.deepcopy(dict(config["dy_config"]))
+    except (KeyError, TypeError):
+        raise NotFoundError("this W&B config holds no dy_config; dysweep did not make its run") from None
+
+
+def create(config: ResumableSweepConfig) -> str:
+    """Create a sweep.
+
+    Returns:
+        its id.
+
+    Raises:
+        ConfigError: the settings, the base config or the sweep configuration are wrong; nothing was made then.
+        TrackingError: W&B serves no sweeps yet.
+    """
+    _announce_to_stderr()
+    base_config = _tree(config.base_config, "base_config")
+    described, parameters, path = _sweep_configuration(config)
+    space = Space.compile(parameters, path)
+    if not space.swept:
+        raise LanguageError(
+            format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
+        )
+    copy_tree(base_config, ("base_config",))
+    _check_alternatives(space, base_config, config.allow_eval)
+    _check_run_name(config.run_name, space)
+    mode = _mode(config)
+    if mode == "online":
+        if config.project is None and described.get("project") is None:
+            raise ConfigError("project: missing; say to which W&B project the sweep belongs (--project NAME)")
+        raise TrackingError(
+            "this version serves sweeps from their directory only; set WANDB_MODE=offline (or mode: offline)"
+        )
+    Grid.of(space, described)
+    sweep = Sweep(
+        sweep_id=secrets.token_hex(4),
+        mode=mode,
+        entity=config.entity,
+        project=config.project or described.get("project") or _DEFAULT_PROJECT,
+        run_name=config.run_name,
+        base_config=copy_tree(base_config, ("base_config",)),
+        sweep_configuration=described,
+        space=space.to_json(),
+    )
+    sweep_directory(config, sweep.sweep_id).create(sweep)
+    return sweep.sweep_id
+
+
+def _tree(value: Any, name: str) -> dict[str, Any]:
+    tree = load_file(value) if isinstance(value, str) else value
+    if tree is None:
+        raise ConfigError(f"{name}: missing; give a mapping, or the path of a YAML or JSON file")
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{name}: a mapping is needed, this is {type(tree).__name__}")
+    return dict(tree)
+
+
+def _sweep_configuration(config: ResumableSweepConfig) -> tuple[dict[str, Any], Any, tuple[str, ...]]:
+    """Give W&B's sweep configuration with its defaults, the hierarchical parameters, and where they stand."""
+    given = copy_tree(_tree(config.sweep_configuration, "sweep_configuration"), ("sweep_configuration",))
+    path: tuple[str, ...] = ("sweep_configuration",)
+    if isinstance(given.get("parameters"), dict):
+        described = given
+        path = (*path, "parameters")
+        for key in described:
+            if key not in _WANDB_KEYS and difflib.get_close_matches(key, _WANDB_KEYS, n=1):
+                raise ConfigError(f"sweep_configuration.{key}: no such key{closest(key, _WANDB_KEYS)}")
+    else:
+        described = {"parameters": given}
+    parameters = described["parameters"]
+    metric = {"name": config.metric, "goal": config.goal} if config.metric is not None else None
+    for key, setting, value in (
+        ("name", "sweep_name", config.sweep_name),
+        ("method", "method", config.method),
+        ("metric", "metric", metric),
+    ):
+        if value is not None and described.setdefault(key, value) != value:
+            raise ConfigError(
+                f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {described[key]!r}; give it once"
+            )
+    described.setdefault("method", "grid")
+    return described, parameters, path
+
+
+def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval: bool) -> None:
+    """Upsert every declared value once, so that a broken one is found before any machine works."""
+    if carries_code(space.tree) and not allow_eval:
+        logger.warning(
+            "the sweep carries code (dy__eval): its agents need --allow_eval True, and it was not checked"
+        )
+        return
+    first = {p.name: p.encode(0) if p.values else p.node.get("min", p.node.get("mu", 1)) for p in space.swept}
+    space.resolve(base_config, first, allow_eval)
+    for parameter in space.swept:
+        for index in range(1, len(parameter.values)):
+            space.resolve(base_config, {**first, parameter.name: parameter.encode(index)}, allow_eval)
+
+
+def _check_run_name(template: str | None, space: Space) -> None:
+    if template is not None:
+        named_after(template, {p.name: p.encode(0) if p.values else 1.0 for p in space.swept})
+
+
+def named_after(template: str, assignment: Mapping[str, Any]) -> str:
+    """Fill a run name's template.
+
+    Args:
+        template: text with parameters' names in braces; `{lr:.0e}` formats a number.
+        assignment: what the sweep chose.
+
+    Raises:
+        ConfigError: the template names no parameter, or its format does not fit.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name, _, form = (match[1], "", "") if match[1] in assignment else match[1].rpartition(":")
+        if name not in assignment:
+            raise ConfigError(f"run_name: {match[1]!r} is no parameter{closest(match[1], assignment)}")
+        try:
+            return format(assignment[name], form)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"run_name: {match[0]} does not fit {assignment[name]!r} ({error})") from None
+
+    return re.sub(r"\{([^{}]+)\}", fill, template)
+
+
+def _mode(config: ResumableSweepConfig) -> str:
+    if config.mode is not None:
+        return config.mode
+    return (
+        "offline" if os.environ.get("WANDB_MODE", "online") in ("offline", "dryrun", "disabled") else "online"
+    )
+
+
+def sweep_directory(config: ResumableSweepConfig, sweep_id: str) -> SweepDirectory:
+    """Give the directory of a sweep, whether it is there or not."""
+    root = Path(config.default_root_dir)
+    name = config.custom_checkpoint_dir or f"checkpoints-{check_id(sweep_id, 'sweep_id')}"
+    return SweepDirectory(root / name)
+
+
+def find_sweep(config: ResumableSweepConfig) -> SweepDirectory:
+    """Find the directory of the sweep that the settings name.
+
+    Raises:
+        NotFoundError: there is no such sweep.
+        DirectoryError: its record is damaged, or of another format version.
+    """
+    *owners, sweep_id = (config.sweep_id or "").split("/")
+    if len(owners) > 2:
+        raise ConfigError(f"sweep_id: {config.sweep_id!r} is no id; give it as id or entity/project/id")
+    for part in owners:
+        check_id(part, "sweep_id")
+    directory = sweep_directory(config, check_id(sweep_id, "sweep_id"))
+    if not directory.sweep_path.exists():
+        root = Path(config.default_root_dir)
+        known = sorted(
+            path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
+        )
+        shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
+        raise NotFoundError(
+            f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} (default_root_dir says where to look)"
+        )
+    if directory.sweep.sweep_id != sweep_id:
+        raise NotFoundError(
+            f"sweep_id: {directory.path} holds the sweep {directory.sweep.sweep_id!r}, not {sweep_id!r}"
+        )
+    return directory
+
+
+def work(
+    config: ResumableSweepConfig, function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Iterator[Result]:
+    """Execute runs of a sweep: new ones, or those that resume and rerun_id name.
+
+    Args:
+        config: the settings, with a sweep_id.
+        function: what to execute.
+        arguments: further keyword arguments of the function.
+
+    Raises:
+        DysweepError: the sweep cannot be worked on.
+        Preempted: the process was told to stop.
+    """
+    from dysweep.execution import Job, StopSignals
+
+    _announce_to_stderr()
+    if config.count is not None and config.count < 1:
+        raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
+    job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting)
+    job.check()
+    directory = find_sweep(config)
+    sweep = directory.sweep
+    if carries_code(sweep.compiled.tree) and not config.allow_eval:
+        sweep.compiled.resolve(sweep.base_config, _first_point(sweep.compiled), allow_eval=False)
+    naming = _naming(config, sweep)
+    with StopSignals(config.grace) as stop:
+        agent = _Agent(config, directory, job, stop, naming)
+        if config.rerun_id is not None:
+            yield agent.again(directory.run(config.rerun_id))
+        else:
+            done = 0
+            if config.resume or config.recover:
+                for result in agent.resume_lost(config.count, failed_too=config.resume):
+                    done += 1
+                    yield result
+            if not config.resume:
+                yield from agent.new_runs(None if config.count is None else config.count - done)
+
+
+def _first_point(space: Space) -> dict[str, Any]:
+    return {p.name: p.encode(0) for p in space.swept if p.values}
+
+
+def _naming(
+    config: ResumableSweepConfig, sweep: Sweep
+) -> Callable[[dict[str, Any], dict[str, Any] | None], str | None]:
+    """Give the function (assignment, config) -> the run's name."""
+    template = config.run_name or sweep.run_name
+    _check_run_name(template, sweep.compiled)
+    changer = None
+    if config.run_name_changer is not None:
+        changer = _load_changer(config.run_name_changer, config.allow_eval)
+
+    def name_of(assignment: dict[str, Any], tree: dict[str, Any] | None) -> str | None:
+        name = None if template is None else named_after(template, assignment)
+        if changer is None or tree is None:
+            return name
+        try:
+            return str(changer(copy.deepcopy(tree), name))
+        except Exception as error:
+            raise ConfigError(f"run_name_changer: it failed with {type(error).__name__}: {error}") from error
+
+    return name_of
+
+
+def _load_changer(text: str, allow_eval: bool) -> Callable[..., Any]:
+    dotted = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", text.strip())
+    if not dotted and not allow_eval:
+        raise ConfigError("run_name_changer: this is code, and code runs only with allow_eval: true")
+    try:
+        return evaluate.load_function(text)
+    except Exception as error:
+        raise ConfigError(f"run_name_changer: {text!r} gives no function ({error})") from None
+
+
+class _Agent:
+    """One process that executes runs of a sweep, one after the other."""
+
+    def __init__(
+        self,
+        config: ResumableSweepConfig,
+        directory: SweepDirectory,
+        job: Job,
+        stop: StopSignals,
+        naming: Callable[[dict[str, Any], dict[str, Any] | None], str | None],
+    ) -> None:
+        self.config = config
+        self.directory = directory
+        self.job = job
+        self.stop = stop
+        self.naming = naming
+
+    def new_runs(self, count: int | None) -> Iterator[Result]:
+        """Execute runs that nobody has started."""
+        sweep = self.directory.sweep
+        grid = Grid.of(sweep.compiled, sweep.sweep_configuration)
+        progress = _Progress(grid.size)
+        taken = take_points(self.directory, grid, self.config.allow_eval, self.naming)
+        done = 0
+        while (count is None or done < count) and (point := next(taken, None)) is not None:
+            result = self._execute(point.attempt, point.config, point.error)
+            done += 1
+            progress.tell(result, point.place)
+            yield result
+            self._stop_if_told()
+
+    def resume_lost(self, count: int | None, failed_too: bool) -> Iterator[Result]:
+        """Go on with runs that were lost: preempted and crashed ones first, then failed ones, oldest first."""
+        lost = self._lost(failed_too)
+        progress = _Progress(len(lost) if count is None else min(count, len(lost)))
+        done = 0
+        for run, last in lost:
+            if count is not None and done >= count:
+                return
+            attempt = run.claim(last)
+            if attempt is None:
+                continue
+            done += 1
+            result = self._execute(attempt, *self._config_of(run))
+            progress.tell(result, done)
+            yield result
+            self._stop_if_told()
+        if done == 0:
+            logger.info("no run to resume")
+
+    def again(self, run: RunDirectory) -> Result:
+        """Execute one run again, from its checkpoint with `resume`, else from scratch."""
+        last = run.last_attempt()
+        state = last.state() if last else State.PENDING
+        if last is not None and state is State.RUNNING:
+            owner = last.owner()
+            unseen = owner is None or owner.alive() is None
+            if not unseen or not checkpoint.dead_after_lease([last], self.config.lease):
+                where = f"on {owner.host} (process {owner.pid})" if owner else "somewhere"
+                raise ConfigError(f"rerun_id: {run.run_id} is running {where}; wait for it, or stop it first")
+        if self.config.resume and state is State.FINISHED:
+            raise ConfigError(
+                f"rerun_id: {run.run_id} is finished; to execute it from scratch, leave out resume"
+            )
+        attempt = run.claim(last)
+        if attempt is None:
+            raise ConfigError(f"rerun_id: another process has just started {run.run_id}")
+        if not self.config.resume:
+            run.set_checkpoint_aside(self.config.delete_checkpoints)
+        result = self._execute(attempt, *self._config_of(run))
+        _Progress(1).tell(result, 1)
+        self._stop_if_told()
+        return result
+
+    def _execute(
+        self, attempt: Attempt, config: dict[str, Any] | None, problem: LanguageError | None
+    ) -> Result:
+        from dysweep.execution import Result, run_attempt
+
+        if config is None:
+            error = {"type": type(problem).__name__, "message": str(problem), "traceback": ""}
+            attempt.finish(State.FAILED, error, {})
+            logger.error("%s: %s", attempt.run.run_id, problem)
+            return Result(attempt, State.FAILED, None, problem, 0.0)
+        return run_attempt(attempt, self.directory.sweep, config, self.job, self.stop)
+
+    def _config_of(self, run: RunDirectory) -> tuple[dict[str, Any] | None, LanguageError | None]:
+        sweep = self.directory.sweep
+        config = run.config()
+        if config is not None:
+            return config, None
+        try:
+            assignment = run.record()["assignment"]
+            return sweep.compiled.resolve(sweep.base_config, assignment, self.config.allow_eval), None
+        except LanguageError as error:
+            return None, error
+
+    def _lost(self, failed_too: bool) -> list[tuple[RunDirectory, Attempt | None]]:
+        urgent: list[tuple[str, RunDirectory, Attempt | None]] = []
+        failed: list[tuple[str, RunDirectory, Attempt | None]] = []
+        unseen: list[Attempt] = []
+        for run in self.directory.runs():
+            try:
+                run.record()
+                last = run.last_attempt()
+                if last is None:
+                    urgent.append(("", run, None))
+                    continue
+                state, owner = last.state(), last.owner()
+                started = owner.started if owner else ""
+                if state is State.RUNNING and (owner is None or owner.alive() is None):
+                    unseen.append(last)
+                elif state in (State.PREEMPTED, State.CRASHED):
+                    urgent.append((started, run, last))
+                elif state is State.FAILED and failed_too:
+                    failed.append((started, run, last))
+            except DirectoryError as error:
+                logger.error("%s; the run is left alone", error)
+        if unseen:
+            logger.info("waiting up to %.0f s for %d runs of other hosts", self.config.lease, len(unseen))
+            urgent += [
+                ("", last.run, last) for last in checkpoint.dead_after_lease(unseen, self.config.lease)
+            ]
+        ordered = sorted(urgent, key=_age) + sorted(failed, key=_age)
+        return [(run, last) for _, run, last in ordered if not self._set_aside(run, last)]
+
+    def _set_aside(self, run: RunDirectory, last: Attempt | None) -> bool:
+        if last is None or last.number < self.config.max_attempts:
+            return False
+        ends = [Attempt(run, number).end() for number in range(1, last.number + 1)]
+        failures = sum(end is None or end.outcome is State.FAILED for end in ends)
+        if failures < self.config.max_attempts:
+            return False
+        logger.warning(
+            "%s: set aside after %d failed attempts; --rerun_id %s, or a higher max_attempts, tries it again",
+            run.run_id, failures, run.run_id,
+        )  # fmt: skip
+        return True
+
+    def _stop_if_told(self) -> None:
+        if self.stop.received is not None:
+            raise Preempted(self.stop.received)
+
+
+def _age(item: tuple[str, RunDirectory, Attempt | None]) -> tuple[str, str]:
+    return item[0], item[1].run_id
+
+
+class _Progress:
+    """One line per run: its place in the sweep, name, outcome, duration, what was chosen, how much is left."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.begun = time.monotonic()
+        self.first: int | None = None
+
+    def tell(self, result: Result, place: int) -> None:
+        """Write the line of a run that has ended."""
+        record = result.attempt.run.record()
+        self.first = place if self.first is None else self.first
+        elapsed = time.monotonic() - self.begun
+        left = elapsed / (place - self.first + 1) * (self.total - place)
+        chosen = ", ".join(f"{name}={value}" for name, value in record["assignment"].items())
+        logger.info(
+            "%*d/%d  %s  %-9s %7s  %s%s",
+            len(str(self.total)), place, self.total, record.get("name") or record["run_id"], result.outcome,
+            duration(result.seconds), chosen, f"  ({duration(left)} left)" if place < self.total else "",
+        )  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: `0.4 s`, `3 min 20 s`, `5 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class _StderrHandler(logging.StreamHandler[Any]):
+    """Writes to what sys.stderr is at the moment, as notebooks and tests replace it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: Any) -> None: ...
+
+
+def _announce_to_stderr() -> None:
+    """Show what dysweep says on stderr, unless the program has set up logging itself."""
+    if not logger.handlers and not logging.getLogger().handlers:
+        logger.addHandler(_StderrHandler())
+        logger.setLevel(logging.INFO)
