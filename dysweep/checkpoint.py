@@ -353,7 +353,7 @@ class RunDirectory:
         Args:
             delete: remove it instead.
         """
-        if not self.checkpoint_path.exists():
+        if not self.checkpoint_path.is_dir() or not any(self.checkpoint_path.iterdir()):
             return
         if delete:
             shutil.rmtree(self.checkpoint_path)

@@ -16,10 +16,11 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from dysweep import __version__, evaluate, parallel
 from dysweep.checkpoint import State
-from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted
+from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
+from dysweep.execution import Job
 from dysweep.files import load_file, parse_yaml
 from dysweep.offline import Grid
-from dysweep.parallel import ResumableSweepConfig, closest
+from dysweep.parallel import ResumableSweepConfig
 
 logger = logging.getLogger("dysweep")
 
@@ -258,7 +259,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     config = parallel.make_config(None, settings)
     arguments = _additional_arguments(options["run_additional_args"] or [])
     function = _function(options["package"], options["function"])
-    _check_function(function, arguments, config)
+    Job(function, arguments, config.use_lightning_logger).check()
     if config.sweep_id is None:
         if config.resume or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep (--sweep_id ID)")
@@ -274,7 +275,8 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
         if finished + others:
             directory = parallel.find_sweep(config)
             lost = f", {others} not (--resume True goes on with them)" if others else ""
-            print(f"{finished} runs finished{lost}; results in {directory.path}", file=sys.stderr)
+            runs = "run" if finished == 1 else "runs"
+            print(f"{finished} {runs} finished{lost}; results in {directory.path}", file=sys.stderr)
     if not finished + others:
         print("no run was left to execute", file=sys.stderr)
     return 1 if others else 0
@@ -315,11 +317,3 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
         defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise FunctionError(f"--function: {package} has no {name!r}{closest(name, defined)}")
     return typing.cast("Callable[..., Any]", function)
-
-
-def _check_function(
-    function: Callable[..., Any], arguments: dict[str, Any], config: ResumableSweepConfig
-) -> None:
-    from dysweep.execution import Job
-
-    Job(function, arguments, config.use_lightning_logger).check()

@@ -13,6 +13,9 @@ Preempted (BaseException)         raised inside the running function when its pr
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class DysweepError(Exception):
     """Base class of everything that dysweep reports to its user."""
@@ -73,3 +76,9 @@ class Preempted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"signal {signum}")
         self.signum = signum
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Give the end of a message about an unknown word: the known word most like it, or else what there is."""
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; there are {', '.join(known)}"

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, TextIO
 
 from dysweep.checkpoint import Attempt, Heartbeat, State, Sweep
@@ -70,6 +70,7 @@ class Result:
         value: what the function returned.
         error: what it raised.
         seconds: how long it took.
+        metrics: the final numeric metrics.
     """
 
     attempt: Attempt
@@ -77,6 +78,7 @@ class Result:
     value: Any
     error: BaseException | None
     seconds: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class StopSignals:
@@ -187,7 +189,7 @@ def run_attempt(
             with tracking.user_calls_join_the_run(), stop.interrupting():
                 value = job.function(**arguments)
         except BaseException as raised:
-            error = raised
+            error = raised.with_traceback(_without_this_frame(raised))
         outcome = _outcome(error, stop)
         if outcome is State.FAILED:
             traceback.print_exception(error, file=sys.stderr)
@@ -197,7 +199,7 @@ def run_attempt(
         stop.when_grace_is_over = lambda: None
     if isinstance(error, SystemExit) and outcome is State.FINISHED:
         error = None
-    return Result(attempt, outcome, value, error, time.monotonic() - begun)
+    return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
 
 
 def _outcome(error: BaseException | None, stop: StopSignals) -> State:
@@ -206,6 +208,11 @@ def _outcome(error: BaseException | None, stop: StopSignals) -> State:
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return State.FINISHED
     return State.FAILED
+
+
+def _without_this_frame(error: BaseException) -> TracebackType | None:
+    own = error.__traceback__
+    return own.tb_next if own is not None and own.tb_next is not None else own
 
 
 def _described(error: BaseException) -> dict[str, str]:

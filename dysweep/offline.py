@@ -16,6 +16,8 @@ from dysweep.errors import ConfigError, LanguageError
 from dysweep.space import Parameter, Space
 from dysweep.upsert import format_path
 
+NameOf = Callable[[dict[str, Any], "dict[str, Any] | None"], "str | None"]
+
 _LOCK_SECONDS = 10
 
 
@@ -126,7 +128,7 @@ def take_points(
     directory: SweepDirectory,
     grid: Grid,
     allow_eval: bool,
-    name_of: Callable[[dict[str, Any], dict[str, Any] | None], str | None],
+    name_of: NameOf,
 ) -> Iterator[Taken]:
     """Take one free point of the grid after the other; each goes to one process only.
 

@@ -6,26 +6,23 @@ import copy
 import difflib
 import logging
 import os
-import re
 import secrets
 import sys
-import time
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dysweep import checkpoint, evaluate
-from dysweep.checkpoint import Attempt, RunDirectory, State, Sweep, SweepDirectory, check_id
-from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, Preempted, TrackingError
+from dysweep.agent import Agent
+from dysweep.checkpoint import Sweep, SweepDirectory, check_id
+from dysweep.errors import ConfigError, LanguageError, NotFoundError, TrackingError, closest
+from dysweep.execution import Job, Result, StopSignals
 from dysweep.files import load_file
-from dysweep.offline import Grid, take_points
+from dysweep.naming import check_template, naming
+from dysweep.offline import Grid
 from dysweep.space import Space
 from dysweep.upsert import carries_code, copy_tree, format_path
-
-if typing.TYPE_CHECKING:
-    from dysweep.execution import Job, Result, StopSignals
 
 logger = logging.getLogger("dysweep")
 
@@ -179,12 +176,6 @@ def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T])
     return cls(**checked)
 
 
-def closest(word: str, known: typing.Iterable[str]) -> str:
-    """Give `; did you mean 'x'?` for the known word that is most like this one, or a list of what is allowed."""
-    matches = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else f"; there are {', '.join(known)}"
-
-
 def _checked(key: str, value: Any, hint: Any) -> Any:
     allowed = [part for part in typing.get_args(hint)] if _is_union(hint) else [hint]
     choices: list[str] = []
@@ -244,11 +235,14 @@ def create(config: ResumableSweepConfig) -> str:
         )
     copy_tree(base_config, ("base_config",))
     _check_alternatives(space, base_config, config.allow_eval)
-    _check_run_name(config.run_name, space)
+    check_template(config.run_name, space)
     mode = _mode(config)
     if mode == "online":
         if config.project is None and described.get("project") is None:
-            raise ConfigError("project: missing; say to which W&B project the sweep belongs (--project NAME)")
+            raise ConfigError(
+                "project: missing; say to which W&B project the sweep belongs (--project NAME), "
+                "or set WANDB_MODE=offline to work without W&B's server"
+            )
         raise TrackingError(
             "this version serves sweeps from their directory only; set WANDB_MODE=offline (or mode: offline)"
         )
@@ -317,34 +311,6 @@ def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval
             space.resolve(base_config, {**first, parameter.name: parameter.encode(index)}, allow_eval)
 
 
-def _check_run_name(template: str | None, space: Space) -> None:
-    if template is not None:
-        named_after(template, {p.name: p.encode(0) if p.values else 1.0 for p in space.swept})
-
-
-def named_after(template: str, assignment: Mapping[str, Any]) -> str:
-    """Fill a run name's template.
-
-    Args:
-        template: text with parameters' names in braces; `{lr:.0e}` formats a number.
-        assignment: what the sweep chose.
-
-    Raises:
-        ConfigError: the template names no parameter, or its format does not fit.
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        name, _, form = (match[1], "", "") if match[1] in assignment else match[1].rpartition(":")
-        if name not in assignment:
-            raise ConfigError(f"run_name: {match[1]!r} is no parameter{closest(match[1], assignment)}")
-        try:
-            return format(assignment[name], form)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"run_name: {match[0]} does not fit {assignment[name]!r} ({error})") from None
-
-    return re.sub(r"\{([^{}]+)\}", fill, template)
-
-
 def _mode(config: ResumableSweepConfig) -> str:
     if config.mode is not None:
         return config.mode
@@ -403,8 +369,6 @@ def work(
         DysweepError: the sweep cannot be worked on.
         Preempted: the process was told to stop.
     """
-    from dysweep.execution import Job, StopSignals
-
     _announce_to_stderr()
     if config.count is not None and config.count < 1:
         raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
@@ -413,12 +377,15 @@ def work(
     directory = find_sweep(config)
     sweep = directory.sweep
     if carries_code(sweep.compiled.tree) and not config.allow_eval:
-        sweep.compiled.resolve(sweep.base_config, _first_point(sweep.compiled), allow_eval=False)
-    naming = _naming(config, sweep)
+        first = {p.name: p.encode(0) for p in sweep.compiled.swept if p.values}
+        sweep.compiled.resolve(sweep.base_config, first, allow_eval=False)
+    name_of = naming(
+        config.run_name or sweep.run_name, config.run_name_changer, sweep.compiled, config.allow_eval
+    )
     with StopSignals(config.grace) as stop:
-        agent = _Agent(config, directory, job, stop, naming)
+        agent = Agent(directory, job, stop, name_of, config.allow_eval, config.lease, config.max_attempts)
         if config.rerun_id is not None:
-            yield agent.again(directory.run(config.rerun_id))
+            yield agent.again(directory.run(config.rerun_id), config.resume, config.delete_checkpoints)
         else:
             done = 0
             if config.resume or config.recover:
@@ -427,220 +394,6 @@ def work(
                     yield result
             if not config.resume:
                 yield from agent.new_runs(None if config.count is None else config.count - done)
-
-
-def _first_point(space: Space) -> dict[str, Any]:
-    return {p.name: p.encode(0) for p in space.swept if p.values}
-
-
-def _naming(
-    config: ResumableSweepConfig, sweep: Sweep
-) -> Callable[[dict[str, Any], dict[str, Any] | None], str | None]:
-    """Give the function (assignment, config) -> the run's name."""
-    template = config.run_name or sweep.run_name
-    _check_run_name(template, sweep.compiled)
-    changer = None
-    if config.run_name_changer is not None:
-        changer = _load_changer(config.run_name_changer, config.allow_eval)
-
-    def name_of(assignment: dict[str, Any], tree: dict[str, Any] | None) -> str | None:
-        name = None if template is None else named_after(template, assignment)
-        if changer is None or tree is None:
-            return name
-        try:
-            return str(changer(copy.deepcopy(tree), name))
-        except Exception as error:
-            raise ConfigError(f"run_name_changer: it failed with {type(error).__name__}: {error}") from error
-
-    return name_of
-
-
-def _load_changer(text: str, allow_eval: bool) -> Callable[..., Any]:
-    dotted = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", text.strip())
-    if not dotted and not allow_eval:
-        raise ConfigError("run_name_changer: this is code, and code runs only with allow_eval: true")
-    try:
-        return evaluate.load_function(text)
-    except Exception as error:
-        raise ConfigError(f"run_name_changer: {text!r} gives no function ({error})") from None
-
-
-class _Agent:
-    """One process that executes runs of a sweep, one after the other."""
-
-    def __init__(
-        self,
-        config: ResumableSweepConfig,
-        directory: SweepDirectory,
-        job: Job,
-        stop: StopSignals,
-        naming: Callable[[dict[str, Any], dict[str, Any] | None], str | None],
-    ) -> None:
-        self.config = config
-        self.directory = directory
-        self.job = job
-        self.stop = stop
-        self.naming = naming
-
-    def new_runs(self, count: int | None) -> Iterator[Result]:
-        """Execute runs that nobody has started."""
-        sweep = self.directory.sweep
-        grid = Grid.of(sweep.compiled, sweep.sweep_configuration)
-        progress = _Progress(grid.size)
-        taken = take_points(self.directory, grid, self.config.allow_eval, self.naming)
-        done = 0
-        while (count is None or done < count) and (point := next(taken, None)) is not None:
-            result = self._execute(point.attempt, point.config, point.error)
-            done += 1
-            progress.tell(result, point.place)
-            yield result
-            self._stop_if_told()
-
-    def resume_lost(self, count: int | None, failed_too: bool) -> Iterator[Result]:
-        """Go on with runs that were lost: preempted and crashed ones first, then failed ones, oldest first."""
-        lost = self._lost(failed_too)
-        progress = _Progress(len(lost) if count is None else min(count, len(lost)))
-        done = 0
-        for run, last in lost:
-            if count is not None and done >= count:
-                return
-            attempt = run.claim(last)
-            if attempt is None:
-                continue
-            done += 1
-            result = self._execute(attempt, *self._config_of(run))
-            progress.tell(result, done)
-            yield result
-            self._stop_if_told()
-        if done == 0:
-            logger.info("no run to resume")
-
-    def again(self, run: RunDirectory) -> Result:
-        """Execute one run again, from its checkpoint with `resume`, else from scratch."""
-        last = run.last_attempt()
-        state = last.state() if last else State.PENDING
-        if last is not None and state is State.RUNNING:
-            owner = last.owner()
-            unseen = owner is None or owner.alive() is None
-            if not unseen or not checkpoint.dead_after_lease([last], self.config.lease):
-                where = f"on {owner.host} (process {owner.pid})" if owner else "somewhere"
-                raise ConfigError(f"rerun_id: {run.run_id} is running {where}; wait for it, or stop it first")
-        if self.config.resume and state is State.FINISHED:
-            raise ConfigError(
-                f"rerun_id: {run.run_id} is finished; to execute it from scratch, leave out resume"
-            )
-        attempt = run.claim(last)
-        if attempt is None:
-            raise ConfigError(f"rerun_id: another process has just started {run.run_id}")
-        if not self.config.resume:
-            run.set_checkpoint_aside(self.config.delete_checkpoints)
-        result = self._execute(attempt, *self._config_of(run))
-        _Progress(1).tell(result, 1)
-        self._stop_if_told()
-        return result
-
-    def _execute(
-        self, attempt: Attempt, config: dict[str, Any] | None, problem: LanguageError | None
-    ) -> Result:
-        from dysweep.execution import Result, run_attempt
-
-        if config is None:
-            error = {"type": type(problem).__name__, "message": str(problem), "traceback": ""}
-            attempt.finish(State.FAILED, error, {})
-            logger.error("%s: %s", attempt.run.run_id, problem)
-            return Result(attempt, State.FAILED, None, problem, 0.0)
-        return run_attempt(attempt, self.directory.sweep, config, self.job, self.stop)
-
-    def _config_of(self, run: RunDirectory) -> tuple[dict[str, Any] | None, LanguageError | None]:
-        sweep = self.directory.sweep
-        config = run.config()
-        if config is not None:
-            return config, None
-        try:
-            assignment = run.record()["assignment"]
-            return sweep.compiled.resolve(sweep.base_config, assignment, self.config.allow_eval), None
-        except LanguageError as error:
-            return None, error
-
-    def _lost(self, failed_too: bool) -> list[tuple[RunDirectory, Attempt | None]]:
-        urgent: list[tuple[str, RunDirectory, Attempt | None]] = []
-        failed: list[tuple[str, RunDirectory, Attempt | None]] = []
-        unseen: list[Attempt] = []
-        for run in self.directory.runs():
-            try:
-                run.record()
-                last = run.last_attempt()
-                if last is None:
-                    urgent.append(("", run, None))
-                    continue
-                state, owner = last.state(), last.owner()
-                started = owner.started if owner else ""
-                if state is State.RUNNING and (owner is None or owner.alive() is None):
-                    unseen.append(last)
-                elif state in (State.PREEMPTED, State.CRASHED):
-                    urgent.append((started, run, last))
-                elif state is State.FAILED and failed_too:
-                    failed.append((started, run, last))
-            except DirectoryError as error:
-                logger.error("%s; the run is left alone", error)
-        if unseen:
-            logger.info("waiting up to %.0f s for %d runs of other hosts", self.config.lease, len(unseen))
-            urgent += [
-                ("", last.run, last) for last in checkpoint.dead_after_lease(unseen, self.config.lease)
-            ]
-        ordered = sorted(urgent, key=_age) + sorted(failed, key=_age)
-        return [(run, last) for _, run, last in ordered if not self._set_aside(run, last)]
-
-    def _set_aside(self, run: RunDirectory, last: Attempt | None) -> bool:
-        if last is None or last.number < self.config.max_attempts:
-            return False
-        ends = [Attempt(run, number).end() for number in range(1, last.number + 1)]
-        failures = sum(end is None or end.outcome is State.FAILED for end in ends)
-        if failures < self.config.max_attempts:
-            return False
-        logger.warning(
-            "%s: set aside after %d failed attempts; --rerun_id %s, or a higher max_attempts, tries it again",
-            run.run_id, failures, run.run_id,
-        )  # fmt: skip
-        return True
-
-    def _stop_if_told(self) -> None:
-        if self.stop.received is not None:
-            raise Preempted(self.stop.received)
-
-
-def _age(item: tuple[str, RunDirectory, Attempt | None]) -> tuple[str, str]:
-    return item[0], item[1].run_id
-
-
-class _Progress:
-    """One line per run: its place in the sweep, name, outcome, duration, what was chosen, how much is left."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.begun = time.monotonic()
-        self.first: int | None = None
-
-    def tell(self, result: Result, place: int) -> None:
-        """Write the line of a run that has ended."""
-        record = result.attempt.run.record()
-        self.first = place if self.first is None else self.first
-        elapsed = time.monotonic() - self.begun
-        left = elapsed / (place - self.first + 1) * (self.total - place)
-        chosen = ", ".join(f"{name}={value}" for name, value in record["assignment"].items())
-        logger.info(
-            "%*d/%d  %s  %-9s %7s  %s%s",
-            len(str(self.total)), place, self.total, record.get("name") or record["run_id"], result.outcome,
-            duration(result.seconds), chosen, f"  ({duration(left)} left)" if place < self.total else "",
-        )  # fmt: skip
-
-
-def duration(seconds: float) -> str:
-    """Write a duration for people: `0.4 s`, `3 min 20 s`, `5 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
