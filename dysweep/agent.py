@@ -64,7 +64,7 @@ class Agent:
             self._stop_if_told()
 
     def resume_lost(self, count: int | None, failed_too: bool) -> Iterator[Result]:
-        """Go on with runs that were lost: preempted and crashed ones first, then failed ones, oldest first."""
+        """Go on with lost runs: preempted and crashed ones first, then failed ones, oldest first."""
         lost = self._lost(failed_too)
         progress = Progress(len(lost) if count is None else min(count, len(lost)), self.metric)
         done = 0
@@ -162,7 +162,7 @@ class Agent:
         if failures < self.max_attempts:
             return False
         logger.warning(
-            "%s: set aside after %d failed attempts; --rerun_id %s, or a higher max_attempts, tries it again",
+            "%s: set aside after %d failed attempts; --rerun_id %s tries it again, or a higher max_attempts",
             run.run_id, failures, run.run_id,
         )  # fmt: skip
         return True
@@ -177,7 +177,7 @@ def _age(item: tuple[str, RunDirectory, Attempt | None]) -> tuple[str, str]:
 
 
 class Progress:
-    """One line per run: its place in the sweep, name, outcome, duration, what was chosen, how much is left."""
+    """One line per run: its place, name, outcome, duration, metric, what was chosen, how much is left."""
 
     def __init__(self, total: int, metric: str | None) -> None:
         self.total = total
@@ -193,11 +193,12 @@ class Progress:
         left = elapsed / (place - self.first + 1) * (self.total - place)
         value = result.metrics.get(self.metric) if self.metric is not None else None
         reached = "" if value is None else f"{self.metric} {value:.4g}  "
+        estimate = f"  ({duration(left)} left)" if place < self.total else ""
         chosen = ", ".join(f"{name}={value}" for name, value in record["assignment"].items())
         logger.info(
             "%*d/%d  %s  %-9s %7s  %s%s%s",
             len(str(self.total)), place, self.total, record.get("name") or record["run_id"], result.outcome,
-            duration(result.seconds), reached, chosen, f"  ({duration(left)} left)" if place < self.total else "",
+            duration(result.seconds), reached, chosen, estimate,
         )  # fmt: skip
 
 

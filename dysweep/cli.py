@@ -49,9 +49,12 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; the process's own by default.
 
     Returns:
-        the exit code: 0 if all executed runs finished, 1 if not, 2 for wrong usage, 128 + signal if told to stop.
+        the exit code: 0 if all executed runs finished, 1 if not, 2 for wrong usage, 128 + n for signal n.
     """
-    about = "Work on a sweep: execute its runs, resume the lost ones, or rerun one. Without --sweep_id, create it first."
+    about = (
+        "Work on a sweep: execute its runs, resume the lost ones, or rerun one. "
+        "Without --sweep_id, create it first."
+    )
     return _guarded(_run_resume, "dysweep_run_resume", about, argv, runs=True)
 
 
@@ -105,7 +108,7 @@ def _parser(name: str, about: str, runs: bool) -> ArgumentParser:
 
 
 def _parse(name: str, about: str, argv: list[str], runs: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the command's own options, and the settings: the file's, overridden by those of the command line."""
+    """Give the command's own options, and the settings: the file's, overridden by the command line's."""
     argv, overrides = _take_tree_overrides(_with_switch_values(argv))
     parser = _parser(name, about, runs)
     _check_options(argv, parser)
@@ -122,7 +125,7 @@ def _parse(name: str, about: str, argv: list[str], runs: bool) -> tuple[dict[str
 
 
 def _with_switch_values(argv: list[str]) -> list[str]:
-    """Let switches stand alone: `--resume` becomes `--resume=True`; `True`, `yes` and the like are booleans."""
+    """Let switches stand alone: `--resume` becomes `--resume=true`, and `True` is a boolean."""
     words: list[str] = []
     rest = list(argv)
     while rest:
@@ -296,7 +299,8 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
     if package is None or name is None:
         missing = "--package" if package is None else "--function"
         raise ConfigError(
-            f"{missing}: missing; say which function executes a run (--package path.to.module --function main)"
+            f"{missing}: missing; say which function executes a run "
+            "(--package path.to.module --function main)"
         )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # for the whole process: the function may import its neighbours later
@@ -309,8 +313,8 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
         ) from None
     if module is None:
         raise FunctionError(
-            f"--package: there is no module {package!r}; it is looked for in the working directory and among the "
-            "installed packages, and is written with dots and without .py"
+            f"--package: there is no module {package!r}; it is looked for in the working directory "
+            "and among the installed packages, and is written with dots and without .py"
         )
     function = getattr(module, name, None)
     if function is None:

@@ -26,7 +26,7 @@ class Job:
     """What is executed for every run.
 
     Args:
-        function: called as function(config=..., checkpoint_dir=...), with `logger` too if use_lightning_logger.
+        function: called as function(config=..., checkpoint_dir=...), and `logger` if use_lightning_logger.
         arguments: further keyword arguments.
         use_lightning_logger: give the function Lightning's WandbLogger on the attempt's own W&B run.
         mark_preempting: tell W&B from the start that the run may be preempted.
@@ -55,7 +55,8 @@ class Job:
             signature.bind(**dict.fromkeys([*needed, *self.arguments]))
         except TypeError as error:
             raise FunctionError(
-                f"{shown}{signature}: cannot be called with {', '.join([*needed, *self.arguments])} ({error}); "
+                f"{shown}{signature}: cannot be called with "
+                f"{', '.join([*needed, *self.arguments])} ({error}); "
                 f"write it as def {shown}({', '.join(needed)})"
             ) from None
 
@@ -82,10 +83,10 @@ class Result:
 
 
 class StopSignals:
-    """SIGTERM, SIGINT and SIGUSR1 ask the running function to stop; outside the main thread nothing is installed.
+    """SIGTERM, SIGINT and SIGUSR1 ask the running function to stop; only the main thread installs them.
 
-    The first signal raises `Preempted` in the function and gives it `grace` seconds; then, or at a second signal,
-    the process ends at once. The previous handlers are put back on leaving.
+    The first signal raises `Preempted` in the function and gives it `grace` seconds; then, or at a second
+    signal, the process ends at once. The previous handlers are put back on leaving.
 
     Args:
         grace: seconds that the function has for its `finally:` blocks.

@@ -1,4 +1,4 @@
-"""`ResumableSweepConfig`, every setting in one place, and `dysweep_run_resume`: create, work on, resume or rerun."""
+"""Every setting (`ResumableSweepConfig`), and the one function: create a sweep, work on it, resume, rerun."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ logger = logging.getLogger("dysweep")
 T = TypeVar("T")
 _DEFAULT_PROJECT = "dysweep"
 _WANDB_KEYS = frozenset(
-    """name description program project entity method metric parameters early_terminate command run_cap scheduler
-    controller job image_uri launch""".split()
+    """name description program project entity method metric parameters early_terminate command run_cap
+    scheduler controller job image_uri launch""".split()
 )
 
 
@@ -41,8 +41,8 @@ class ResumableSweepConfig:
     Args:
         default_root_dir: folder below which every sweep has its directory `checkpoints-<sweep_id>`.
         custom_checkpoint_dir: the sweep's directory itself, instead; relative to default_root_dir.
-        sweep_configuration: what to sweep, a tree or the path of a YAML or JSON file: a W&B sweep configuration whose
-            `parameters` are hierarchical, or the bare parameters.
+        sweep_configuration: what to sweep, a tree or the path of a YAML or JSON file: a W&B sweep
+            configuration whose `parameters` are hierarchical, or the bare parameters.
         base_config: the tree that every run starts from, or the path of a YAML or JSON file.
         entity: W&B's user or team.
         project: W&B's project.
@@ -51,16 +51,16 @@ class ResumableSweepConfig:
         rerun_id: id of the one run to execute again: from scratch, or with resume from its checkpoint.
         run_name: the runs' names, a template over the parameters' names as "{optimizer}-lr{lr}".
         sweep_id: the sweep to work on, also as entity/project/id; without it a sweep is created.
-        run_name_changer: dotted name of a function, or its code (allow_eval), called with (config, run_name) for the
-            run's name.
-        delete_checkpoints: when a run starts from scratch, delete its old checkpoint instead of setting it aside.
+        run_name_changer: dotted name of a function, or its code (allow_eval), called with (config, run_name)
+            for the run's name.
+        delete_checkpoints: on a rerun from scratch, delete the old checkpoint instead of setting it aside.
         use_lightning_logger: call the function with Lightning's WandbLogger as `logger`.
         method: W&B's search method, if sweep_configuration has none; grid by default.
         metric: name of the metric to optimize, if sweep_configuration has none.
         goal: what to do with the metric.
         sweep_name: the sweep's name, if sweep_configuration has none.
         mark_preempting: tell W&B from the start that runs may be preempted.
-        mode: who serves the sweep, W&B (online) or its own directory (offline); by default what WANDB_MODE says.
+        mode: who serves the sweep, W&B (online) or its own directory (offline); WANDB_MODE by default.
         recover: before new runs, an agent goes on with those that were preempted or crashed.
         max_attempts: how often a run may fail or crash before resume sets it aside.
         lease: seconds without a heartbeat after which a process on another host counts as dead.
@@ -103,7 +103,7 @@ def dysweep_run_resume(
     """Create a sweep, or work on one.
 
     Args:
-        conf: the settings: a ResumableSweepConfig, a mapping or a jsonargparse Namespace with its fields; never changed.
+        conf: the settings: a ResumableSweepConfig, a mapping or a jsonargparse Namespace; never changed.
         function: what to execute for every run, called as function(config=..., checkpoint_dir=...).
         settings: fields that override conf.
 
@@ -222,7 +222,7 @@ def create(config: ResumableSweepConfig) -> str:
         its id.
 
     Raises:
-        ConfigError: the settings, the base config or the sweep configuration are wrong; nothing was made then.
+        ConfigError: the settings, the base config or the sweep configuration are wrong; nothing is made.
         TrackingError: W&B serves no sweeps yet.
     """
     _announce_to_stderr()
@@ -291,7 +291,8 @@ def _sweep_configuration(config: ResumableSweepConfig) -> tuple[dict[str, Any], 
     ):
         if value is not None and described.setdefault(key, value) != value:
             raise ConfigError(
-                f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {described[key]!r}; give it once"
+                f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {described[key]!r}; "
+                "give it once"
             )
     described.setdefault("method", "grid")
     return described, parameters, path
@@ -346,7 +347,8 @@ def find_sweep(config: ResumableSweepConfig) -> SweepDirectory:
         )
         shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
         raise NotFoundError(
-            f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} (default_root_dir says where to look)"
+            f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} "
+            "(default_root_dir says where to look)"
         )
     if directory.sweep.sweep_id != sweep_id:
         raise NotFoundError(

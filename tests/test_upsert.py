@@ -1,0 +1,197 @@
+"""The upsert: type by type, lists, code, and messages that name the place."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dysweep import LanguageError, upsert
+from dysweep.upsert import format_path
+
+
+def swept_into(current, patch, **options):
+    config = upsert({} if current == "missing" else {"k": current}, {"k": patch}, **options)
+    return config["k"]
+
+
+@pytest.mark.parametrize(
+    ("current", "patch", "expected"),
+    [
+        ({"a": 1}, 0, 0),
+        ([1], None, None),
+        (3, "", ""),
+        ("missing", False, False),
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
+        ([1, 2], {"a": 1}, {"a": 1}),
+        (3, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ("missing", {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"a": 1}, {}, {"a": 1}),
+        ([1], {}, [1]),
+        (3, {}, {}),
+        (None, {}, {}),
+        ("missing", {}, {}),
+        ({"a": 1}, [1], [1]),
+        ([{"a": 1}, [2]], [{"b": 2}, {}], [{"a": 1, "b": 2}, [2]]),
+        ([1, 2], [3], [3]),
+        (3, [{}, [{}]], [{}, [{}]]),
+        ("missing", [], []),
+    ],
+)
+def test_what_a_patch_does_to_what_is_there(current, patch, expected):
+    assert swept_into(current, patch) == expected
+
+
+@pytest.mark.parametrize("current", [{"a": 1}, [1, 2], 3, None, "missing"])
+def test_inline_code_gets_the_current_value(current):
+    seen = None if current == "missing" else current
+    assert swept_into(current, "dy__eval(lambda value: [value])", allow_eval=True) == [seen]
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        ([{"dy__insert": [-1, 9]}], [0, 1, 2, 9]),
+        ([{"dy__insert": [99, 9]}], [0, 1, 2, 9]),
+        ([{"dy__insert": [0, None]}], [None, 0, 1, 2]),
+        ([{"dy__remove": -1}, {"dy__remove": 0}], [1]),
+        ([{"dy__overwrite": [-1, {"a": 1}]}], [0, 1, {"a": 1}]),
+        ([], [0, 1, 2]),
+    ],
+)
+def test_list_operations_are_applied_one_after_the_other(operations, expected):
+    assert swept_into([0, 1, 2], {"dy__list__operations": operations}) == expected
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        (
+            {"dy__list__operations": [{"dy__remove": 5}]},
+            r"\.k\.dy__list__operations\[0\]\.dy__remove: 5 is no index",
+        ),
+        ({"dy__list__operations": [{"dy__remove": True}]}, "True is no index"),
+        ({"dy__list__operations": [{"dy__insert": [-9, 1]}]}, "-9 is no place to insert at"),
+        ({"dy__list__operations": [{"dy__insert": [1]}]}, r"takes \[index, value\], and here are 1"),
+        ({"dy__list__operations": [{"dy__append": 1}]}, "no such list operation; there are dy__remove"),
+        ({"dy__list__operations": [{}]}, "one operation is needed"),
+        ({"dy__list__operations": {"dy__remove": 0}}, "should be a list"),
+        ({"dy__list__operations": [{"dy__overwrite": 0}]}, "put the element's keys beside"),
+        ({"dy__list__operations": [{"dy__remove": 0}], "x": 1}, "no operation uses it"),
+        ({"__IDX__3": 1}, "3 is no index of this list, which has 2 elements"),
+        ({"__IDX__0": 1, "x": 1}, "no operation uses it"),
+        ({"dy__upsert": [3]}, r"^sweep_configuration\.k\.dy__upsert\[0\]: a mapping is needed here"),
+        ({"sweep_group_x": "text"}, r"sweep_group_x: a mapping is needed here"),
+        ({"dy__insert": 1}, "'dy__insert' is a word of the sweep language"),
+        ({"dy__eval": {"expresion": "f"}}, "dy__eval takes expression"),
+        ({"dy__eval": {"context": {}}}, "dy__eval lacks its expression"),
+        ({"dy__eval": 3}, "dy__eval is text or a mapping, this is the number 3"),
+    ],
+)
+def test_a_patch_that_does_not_fit_is_named(patch, message):
+    with pytest.raises(LanguageError, match=message):
+        swept_into([0, 1], patch, allow_eval=True)
+
+
+def test_list_edits_of_what_is_no_list_are_named():
+    with pytest.raises(
+        LanguageError, match=r"^sweep_configuration\.k\.__IDX__0: __IDX__0 needs a list.*a mapping"
+    ):
+        swept_into({"a": 1}, {"__IDX__0": 1})
+
+
+def test_code_is_refused_unless_it_is_allowed_and_nothing_of_it_runs(tmp_path):
+    trace = tmp_path / "trace"
+    patch = {"k": {"dy__eval": f"__import__('os').mkdir({str(trace)!r})"}}
+    with pytest.raises(LanguageError, match=r"^sweep_configuration\.k\.dy__eval: .*--allow_eval"):
+        upsert({}, patch)
+    assert not trace.exists()
+    with pytest.raises(LanguageError, match="a function is needed, this is None"):
+        upsert({}, patch, allow_eval=True)
+    assert trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("lambda c: c['nope']", "the code failed: KeyError: 'nope'"),
+        ("lambda c:", "Give an expression such as"),
+        ("3", "a function is needed, this is 3"),
+        ("no.such.name", "the code failed: NameError"),
+        ("lambda c: object()", "a object cannot stand in a config"),
+    ],
+)
+def test_code_that_fails_is_named(code, message):
+    with pytest.raises(LanguageError, match=r"^sweep_configuration\.k\.dy__eval") as raised:
+        swept_into(1, {"dy__eval": code}, allow_eval=True)
+    assert message in str(raised.value)
+
+
+def test_a_block_must_define_its_function_of_interest():
+    form = {"expression": "def f(c):\n    return 1", "function_of_interest": "g"}
+    with pytest.raises(LanguageError, match="the code defines no 'g'"):
+        swept_into(1, {"dy__eval": form}, allow_eval=True)
+
+
+def test_code_finds_modules_of_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "module_of_mine.py").write_text("def double(value):\n    return 2 * value\n")
+    monkeypatch.chdir(tmp_path)
+    assert swept_into(4, "dy__eval(module_of_mine.double)", allow_eval=True) == 8
+
+
+def test_code_cannot_change_the_config_behind_its_back():
+    assert upsert({"a": 1}, {"k": {"dy__eval": "lambda c: c.clear()"}}, allow_eval=True) == {
+        "a": 1,
+        "k": None,
+    }
+
+
+@pytest.mark.parametrize("word", ["sweep", "sweep_alias", "dy__eval", "dy__upsert", "sweep_group"])
+def test_the_base_holds_no_reserved_key(word):
+    with pytest.raises(LanguageError, match=rf"^base_config\.a\[0\]\.{word}: "):
+        upsert({"a": [{word: 1}]}, {})
+
+
+def test_a_tree_that_contains_itself_is_an_error():
+    tree = {}
+    tree["again"] = tree
+    with pytest.raises(LanguageError, match="it contains itself"):
+        upsert(tree, {})
+    with pytest.raises(LanguageError, match="nested too deeply"):
+        upsert({}, {"k": tree})
+
+
+def test_paths_are_written_as_people_read_them():
+    assert format_path(("base_config", "layers", 1, "dim", "a.b")) == "base_config.layers[1].dim['a.b']"
+
+
+KEYS = st.sampled_from(
+    [
+        "a",
+        "b",
+        "__IDX__0",
+        "__IDX__x",
+        "sweep_group_a",
+        "dy__upsert",
+        "dy__list__operations",
+        "dy__eval",
+        "sweep",
+    ]
+    + ["dy__insert", "dy__remove", "dy__overwrite", "expression"]
+)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-2, 2), st.sampled_from(["", "dy__eval(len)", "x"]))
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(st.dictionaries(st.sampled_from("abc"), TREES, max_size=3), TREES, st.booleans())
+def test_any_tree_gives_a_config_or_an_error_of_the_language(base, patch, allow_eval):
+    try:
+        config = upsert(base, patch, allow_eval=allow_eval)
+    except LanguageError as error:
+        assert error.problem
+    else:
+        assert isinstance(config, dict)
