@@ -13,9 +13,9 @@
             checkpoint/               the function's own folder, the same for every attempt
             wandb/                    W&B's own files of the run
 
-Every file but the heartbeat and the log is written once, by one process, and never changed. A run's state is derived
-from which files are there, so a crash at any point leaves a state that is true: before the claim the run was never
-started, after it the run is running while its owner lives and crashed once it does not.
+Every file but the heartbeat and the log is written once, by one process, and never changed. A run's state is
+derived from which files are there, so a crash at any point leaves a state that is true: before the claim
+the run was never started, after it the run is running while its owner lives and crashed once it does not.
 """
 
 from __future__ import annotations
@@ -24,20 +24,18 @@ import os
 import re
 import secrets
 import shutil
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
 from enum import Enum
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.files import create_json, read_json, sync_directory, write_json
+from dysweep.liveness import Owner, now
 from dysweep.space import Space
 
 FORMAT_VERSION = 1
@@ -70,88 +68,6 @@ def check_id(identifier: str, what: str) -> str:
             f"{what}: {identifier!r} is no id; ids have letters, digits and _ - . and no leading dot"
         )
     return identifier
-
-
-def now() -> str:
-    """Give the current time in UTC, as ISO 8601 with microseconds."""
-    return datetime.now(timezone.utc).isoformat()
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The process that executes an attempt."""
-
-    host: str
-    pid: int
-    process_start: str | None
-    boot_id: str | None
-    pid_namespace: str | None
-    slurm_job_id: str | None
-    slurm_restart_count: int
-    started: str
-
-    @classmethod
-    def current(cls) -> Owner:
-        """Describe this process."""
-        job = os.environ.get("SLURM_JOB_ID")
-        restarts = os.environ.get("SLURM_RESTART_COUNT", "")
-        return cls(
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            process_start=_process_start(os.getpid()),
-            boot_id=_boot_id(),
-            pid_namespace=_pid_namespace(),
-            slurm_job_id=job,
-            slurm_restart_count=int(restarts) if restarts.isdecimal() else 0,
-            started=now(),
-        )
-
-    def alive(self) -> bool | None:
-        """Tell whether the process lives, as far as this process can see by itself.
-
-        Returns:
-            None if it runs where this process cannot look (another host, another container).
-        """
-        me = Owner.current()
-        if self.slurm_job_id and self.slurm_job_id == me.slurm_job_id:
-            if self.slurm_restart_count < me.slurm_restart_count:
-                return False
-        if self.host != me.host:
-            return None
-        if self.boot_id != me.boot_id:
-            return False
-        if self.pid_namespace != me.pid_namespace:
-            return None
-        start = _process_start(self.pid)
-        return start is not None and start == self.process_start
-
-
-def _process_start(pid: int) -> str | None:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        if os.path.exists("/proc/self/stat"):
-            return None
-    shown = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return shown.stdout.strip() or None
-
-
-@cache
-def _boot_id() -> str | None:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-
-
-@cache
-def _pid_namespace() -> str | None:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`dy__eval`: from the text of an expression to the Python function that it names (language.md, section 8)."""
+"""`dy__eval`: from the text of an expression to the Python function that it names."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def load_function(
             code = compile(f"({text}\n)", "<dy__eval>", "eval")
         except SyntaxError as error:
             raise ValueError(
-                f"{error.msg} in line {error.lineno}. Give an expression such as `lambda c: c['lr'] * 2`, the dotted "
-                "name of a function, or a block of code together with function_of_interest"
+                f"{error.msg} in line {error.lineno}. Give an expression such as `lambda c: c['lr'] * 2`, "
+                "the dotted name of a function, or a block of code together with function_of_interest"
             ) from error
         function = eval(code, names)
     else:

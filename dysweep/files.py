@@ -15,7 +15,7 @@ from dysweep.errors import ConfigError, DirectoryError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as configurations mean it: `1e-3` is a number, dates stay text, a key stands once in its mapping."""
+    """YAML as configurations mean it: `1e-3` is a number, dates stay text, no key stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()

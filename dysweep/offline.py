@@ -23,7 +23,7 @@ _LOCK_SECONDS = 10
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations of the parameters' values; the last parameter changes fastest. Nothing is ever enumerated.
+    """All combinations of the parameters' values, the last changing fastest; nothing is ever enumerated.
 
     Args:
         names: the parameters' names.
@@ -101,7 +101,8 @@ def _axis(parameter: Parameter) -> Axis:
     if not finite:
         raise LanguageError(
             format_path(parameter.path),
-            f"a grid needs finitely many values, and {kind!r} has not; give `values`, or whole numbers as min and max",
+            f"a grid needs finitely many values, and {kind!r} has not; "
+            "give `values`, or whole numbers as min and max",
         )
     step = 1 if kind == "int_uniform" else step
     return Axis(int((high - low) // step) + 1, (), low, step)

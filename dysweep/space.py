@@ -1,9 +1,9 @@
-"""The space of a sweep: from the hierarchical YAML to W&B's flat parameters, and from their values back to a config.
+"""From the hierarchical YAML to W&B's flat parameters, and from their values back to a config.
 
     parameters (hierarchical) ──compile──▶ Space ──parameters──▶ {name: W&B parameter}
     base config + assignment {name: value} ──resolve──▶ config
 
-What is in no sweep node is a constant and is upserted as well (language.md, sections 1 to 4).
+What is in no sweep node is a constant and is upserted as well.
 """
 
 from __future__ import annotations
@@ -149,15 +149,15 @@ class Space:
 
         Args:
             base_config: the tree that every run starts from.
-            assignment: parameter name to the value that W&B chose; a missing name leaves the base as it is, names that
-                are no parameter are ignored.
+            assignment: parameter name to the value that W&B chose; a missing name leaves the base as it is,
+                names that are no parameter are ignored.
             allow_eval: whether code in the space (`dy__eval`) may be run.
 
         Returns:
             a new plain tree, without any word of the sweep language.
 
         Raises:
-            LanguageError: the assignment's patch does not fit the base; the message names the path in the YAML.
+            LanguageError: the assignment does not fit the base; the message names the path in the YAML.
         """
         chosen = {
             parameter.path: parameter.decode(assignment[parameter.name])
@@ -315,7 +315,7 @@ def _alias_labels(aliases: Any, node: dict[str, Any], where: str) -> tuple[str, 
 
 
 def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
-    """Make a label from the content of each value that is no scalar: readable, short, unique in the parameter."""
+    """Make a label from the content of each value that is no scalar: readable, short, unique."""
     labels: list[str | None] = []
     taken = {value for value in values if isinstance(value, str)}
     for value in values:

@@ -1,7 +1,7 @@
-"""The upsert: a patch laid over a config, type by type (language.md, sections 5 to 9).
+"""The upsert: a patch laid over a config, type by type.
 
-A config is a plain tree: mappings with text keys, lists, and scalars (text, numbers, booleans, None). A patch is such a
-tree too; it may also hold `Placed` values (what a sweep chose, with the place in the YAML it came from) and `KEEP`.
+A config is a plain tree: mappings with text keys, lists, and scalars (text, numbers, booleans, None). A patch
+is such a tree too; it may also hold `Placed` values (what a sweep chose, with its place in the YAML) and `KEEP`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def copy_tree(value: Any, path: Path, reserved: frozenset[str] = frozenset()) ->
         the copy.
 
     Raises:
-        LanguageError: a key is no text or is reserved, a value is of no plain type, or the tree contains itself.
+        LanguageError: a key is no text or is reserved, a value is of no plain type, or the tree has no end.
     """
     try:
         return _copy(value, path, reserved)
@@ -121,12 +121,13 @@ def _copy(value: Any, path: Path, reserved: frozenset[str]) -> Any:
             return scalar(value)
     raise LanguageError(
         format_path(path),
-        f"a {kind.__name__} cannot stand in a config; allowed are text, numbers, true/false, null, lists and mappings",
+        f"a {kind.__name__} cannot stand in a config; "
+        "allowed are text, numbers, true/false, null, lists and mappings",
     )
 
 
 def format_path(path: Path) -> str:
-    """Write a path as people read it: `base_config.layers[1].dim`, and `a['b.c']` for keys with dots or blanks."""
+    """Write a path as people read it: `base_config.layers[1].dim`, and `a['b.c']` for odd keys."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -264,8 +265,8 @@ class _Upsert:
                 continue
             if not isinstance(operation, dict) or len(operation) != 1:
                 raise LanguageError(
-                    format_path(here), f"one operation is needed, as `{REMOVE}: 0`, `{INSERT}: [0, value]` or "
-                    f"`{OVERWRITE}: [0, value]`; this is {_kind(operation)}",
+                    format_path(here), f"one operation is needed, as `{REMOVE}: 0`, `{INSERT}: [0, value]` "
+                    f"or `{OVERWRITE}: [0, value]`; this is {_kind(operation)}",
                 )  # fmt: skip
             [(word, argument)] = operation.items()
             argument, here = _unwrap(argument, (*here, word))
@@ -340,7 +341,8 @@ class _Upsert:
         if others:
             raise LanguageError(
                 format_path(path),
-                f"{EVAL} should be the only key of its mapping (beside it only {UPSERT}), here is also {others[0]!r}",
+                f"{EVAL} should be the only key of its mapping (beside it only {UPSERT}), "
+                f"here is also {others[0]!r}",
             )
 
     def _evaluate(self, form: Any, path: Path) -> Any:
@@ -355,7 +357,7 @@ class _Upsert:
             if name not in allowed or not isinstance(item, allowed[name]):
                 raise LanguageError(
                     format_path((*path, name)),
-                    f"{EVAL} takes expression and function_of_interest (text) and context (a mapping of names)",
+                    f"{EVAL} takes expression and function_of_interest (text) and context (a mapping)",
                 )
         if "expression" not in form:
             raise LanguageError(format_path(path), f"{EVAL} lacks its expression")
@@ -404,7 +406,8 @@ def _insert_index(index: Any, current: list[Any], path: Path) -> int:
     if type(index) is not int or index < min(-len(current), -1):
         raise LanguageError(
             format_path(path),
-            f"{index!r} is no place to insert at in this list, which has {len(current)} elements (-1 appends)",
+            f"{index!r} is no place to insert at in this list, "
+            f"which has {len(current)} elements (-1 appends)",
         )
     return len(current) if index == -1 else index
 

@@ -1,4 +1,4 @@
-"""The sweep language as a whole: the golden data line by line, names, decoding, and properties of all spaces."""
+"""The sweep language as a whole: the golden data line by line, names, decoding, properties of all spaces."""
 
 import copy
 import json

@@ -1,0 +1,93 @@
+"""Who executes an attempt, and whether that process still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+
+
+def now() -> str:
+    """Give the current time in UTC, as ISO 8601 with microseconds."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that executes an attempt."""
+
+    host: str
+    pid: int
+    process_start: str | None
+    boot_id: str | None
+    pid_namespace: str | None
+    slurm_job_id: str | None
+    slurm_restart_count: int
+    started: str
+
+    @classmethod
+    def current(cls) -> Owner:
+        """Describe this process."""
+        job = os.environ.get("SLURM_JOB_ID")
+        restarts = os.environ.get("SLURM_RESTART_COUNT", "")
+        return cls(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_start=_process_start(os.getpid()),
+            boot_id=_boot_id(),
+            pid_namespace=_pid_namespace(),
+            slurm_job_id=job,
+            slurm_restart_count=int(restarts) if restarts.isdecimal() else 0,
+            started=now(),
+        )
+
+    def alive(self) -> bool | None:
+        """Tell whether the process lives, as far as this process can see by itself.
+
+        Returns:
+            None if it runs where this process cannot look (another host, another container).
+        """
+        me = Owner.current()
+        if self.slurm_job_id and self.slurm_job_id == me.slurm_job_id:
+            if self.slurm_restart_count < me.slurm_restart_count:
+                return False
+        if self.host != me.host:
+            return None
+        if self.boot_id != me.boot_id:
+            return False
+        if self.pid_namespace != me.pid_namespace:
+            return None
+        start = _process_start(self.pid)
+        return start is not None and start == self.process_start
+
+
+def _process_start(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        if os.path.exists("/proc/self/stat"):
+            return None
+    shown = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return shown.stdout.strip() or None
+
+
+@cache
+def _boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+@cache
+def _pid_namespace() -> str | None:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
