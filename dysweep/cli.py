@@ -75,6 +75,7 @@ def _guarded(
     argv: Sequence[str] | None,
     runs: bool,
 ) -> int:
+    parallel.say_on_stderr()
     try:
         options, settings = _parse(name, about, list(sys.argv[1:] if argv is None else argv), runs)
         return command(options, settings)
@@ -174,15 +175,14 @@ def _usage_error(error: ArgumentError, argv: list[str]) -> ConfigError:
     for position, word in enumerate(argv):
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--")
-        if name in _HINTS and flag.startswith("--"):
-            value = value if equals else "".join(argv[position + 1 : position + 2])
-            try:
-                parallel.make_config(None, {name: parse_yaml(value, flag)})
-            except ConfigError as problem:
-                if not isinstance(parse_yaml(value, flag), (int, float)) or str not in typing.get_args(
-                    _HINTS[name]
-                ):
-                    return ConfigError(f"--{problem}")
+        if name not in _HINTS or not flag.startswith("--"):
+            continue
+        text = value if equals else "".join(argv[position + 1 : position + 2])
+        is_text = {bool, int, float, dict}.isdisjoint({_HINTS[name], *typing.get_args(_HINTS[name])})
+        try:
+            parallel.make_config(None, {name: text if is_text else parse_yaml(text, flag)})
+        except ConfigError as problem:
+            return ConfigError(f"--{problem}")
     return ConfigError(" ".join(str(error).split()))
 
 

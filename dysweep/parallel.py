@@ -225,7 +225,7 @@ def create(config: ResumableSweepConfig) -> str:
         ConfigError: the settings, the base config or the sweep configuration are wrong; nothing is made.
         TrackingError: W&B serves no sweeps yet.
     """
-    _announce_to_stderr()
+    _say_something()
     base_config = _tree(config.base_config, "base_config")
     described, parameters, path = _sweep_configuration(config)
     space = Space.compile(parameters, path)
@@ -371,7 +371,7 @@ def work(
         DysweepError: the sweep cannot be worked on.
         Preempted: the process was told to stop.
     """
-    _announce_to_stderr()
+    _say_something()
     if config.count is not None and config.count < 1:
         raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
     job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting)
@@ -412,8 +412,14 @@ class _StderrHandler(logging.StreamHandler[Any]):
     def stream(self, _: Any) -> None: ...
 
 
-def _announce_to_stderr() -> None:
-    """Show what dysweep says on stderr, unless the program has set up logging itself."""
-    if not logger.handlers and not logging.getLogger().handlers:
+def say_on_stderr() -> None:
+    """Show on stderr what dysweep says."""
+    if not logger.handlers:
         logger.addHandler(_StderrHandler())
         logger.setLevel(logging.INFO)
+
+
+def _say_something() -> None:
+    """Show what dysweep says, unless the program has set up logging itself."""
+    if not logging.getLogger().handlers:
+        say_on_stderr()

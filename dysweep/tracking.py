@@ -55,7 +55,7 @@ def start_run(
         )
         if mark_preempting:
             run.mark_preempting()
-    except (wandb.Error, OSError) as error:
+    except Exception as error:  # the SDK raises many kinds, also undocumented ones
         raise TrackingError(f"W&B did not start the run {run_id}: {error}") from error
     return run
 

@@ -1,7 +1,7 @@
 """The upsert: a patch laid over a config, type by type.
 
 A config is a plain tree: mappings with text keys, lists, and scalars (text, numbers, booleans, None). A patch
-is such a tree too; it may also hold `Placed` values (what a sweep chose, with its place in the YAML) and `KEEP`.
+is such a tree too; it may also hold `Placed` values (what a sweep chose, and where in the YAML) and `KEEP`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,438 @@
+"""The commands: what they print, what they return, and what a user's mistakes give."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dysweep import cli
+from dysweep.checkpoint import State, SweepDirectory
+
+ROOT = Path(__file__).parent.parent
+CONFIG = """
+base_config: {lr: 0.1, trainer: {lr: 1, layers: [{n: 1}, {n: 2}]}}
+sweep_configuration:
+  lr: {sweep: true, values: [1e-3, 0.5, 1, 2]}
+"""
+FUNCTIONS = """
+import os, pathlib, time
+
+def record(config, checkpoint_dir):
+    with open("executed", "a") as file:
+        file.write(f"{config['lr']} {os.getpid()}\\n")
+    print("trained with", config["lr"])
+
+def fails_at_first(config, checkpoint_dir):
+    seen = checkpoint_dir / "seen"
+    if config["lr"] == 1 and not seen.exists():
+        seen.touch()
+        raise ValueError("the loss is nan")
+
+def always_fails(config, checkpoint_dir):
+    raise ValueError("never")
+
+def more(config, checkpoint_dir, epochs, device="cpu"):
+    pathlib.Path("more").write_text(f"{epochs!r} {device!r}")
+
+def waits(config, checkpoint_dir):
+    try:
+        (checkpoint_dir / "started").touch()
+        if not (checkpoint_dir / "saved").exists():
+            time.sleep(60)
+    finally:
+        (checkpoint_dir / "saved").touch()
+
+def no_parameters():
+    pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def files(own_folder):
+    (own_folder / "config.yaml").write_text(CONFIG)
+    (own_folder / "functions.py").write_text(FUNCTIONS)
+
+
+def create(capsys, *arguments):
+    assert cli.create(["-c", "config.yaml", *arguments]) == 0
+    return capsys.readouterr().out.strip()
+
+
+def run(function, *arguments):
+    return cli.run_resume(["--package", "functions", "--function", function, *arguments])
+
+
+def directory(root="dysweep_logs"):
+    [path] = Path(root).glob("checkpoints-*")
+    return SweepDirectory(path)
+
+
+def states():
+    return [run.state() for run in directory().runs()]
+
+
+def wait_for(pattern, count=1):
+    deadline = time.monotonic() + 30
+    while len(found := list(Path().glob(pattern))) < count:
+        assert time.monotonic() < deadline, f"no {pattern}"
+        time.sleep(0.02)
+    return found
+
+
+def test_the_quickstart_finishes_all_its_runs_and_says_where(start, tmp_path):
+    arguments = ["-c", "tutorials/quickstart/config.yaml", "--default_root_dir", tmp_path / "logs"]
+    function = ["--package", "tutorials.quickstart.train", "--function", "main"]
+    process = start("dysweep_run_resume", *arguments, *function, cwd=ROOT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (0, "")
+    lines = err.splitlines()
+    assert lines[-1] == f"48 runs finished; results in {directory(tmp_path / 'logs').path}"
+    assert [line.split()[0] for line in lines if " finished " in line and "/48" in line] == [
+        f"{place}/48" for place in range(1, 49)
+    ]
+    metrics = [run.last_attempt().end().metrics for run in directory(tmp_path / "logs").runs()]
+    assert all(0.5 < each["accuracy"] <= 1 for each in metrics)
+    assert max(each["accuracy"] for each in metrics) > 0.95
+
+
+def test_create_prints_the_id_alone_and_describes_the_sweep_for_people(start):
+    process = start("dysweep_create", "-c", "config.yaml")
+    out, err = process.communicate()
+    sweep_id = directory().sweep.sweep_id
+    assert out == f"{sweep_id}\n"
+    assert err.splitlines() == [
+        f"sweep {sweep_id}: 4 runs, in dysweep_logs/checkpoints-{sweep_id}",
+        "  lr  0.001, 0.5, 1, 2",
+        f"next:  dysweep_run_resume --package PACKAGE --function FUNCTION --sweep_id {sweep_id}",
+    ]
+
+
+def test_four_agents_at_once_execute_every_grid_point_exactly_once(start, capsys):
+    values = list(range(40))
+    sweep_id = create(capsys, f"--sweep_configuration={{lr: {{sweep: true, values: {values}}}}}")
+    arguments = ["--package", "functions", "--function", "record", "--sweep_id", sweep_id]
+    agents = [start("dysweep_run_resume", *arguments) for _ in range(4)]
+    assert [agent.communicate() and agent.returncode for agent in agents] == [0, 0, 0, 0]
+    executed = [line.split() for line in Path("executed").read_text().splitlines()]
+    assert sorted(int(value) for value, _ in executed) == values
+    assert len({process for _, process in executed}) > 1
+    assert set(states()) == {State.FINISHED}
+
+
+def test_a_failing_run_does_not_stop_the_agent_and_is_resumed(capsys):
+    assert run("fails_at_first", "-c", "config.yaml") == 1
+    err = capsys.readouterr().err
+    assert "ValueError: the loss is nan" in err and 'raise ValueError("the loss is nan")' in err
+    assert "3 runs finished, 1 not (--resume True goes on with them)" in err
+    assert states() == [State.FINISHED, State.FINISHED, State.FAILED, State.FINISHED]
+    sweep_id = directory().sweep.sweep_id
+    attempt = directory().run(f"{sweep_id}-0003").last_attempt()
+    assert attempt.end().error["type"] == "ValueError"
+    assert "the loss is nan" in attempt.end().error["traceback"]
+    assert "the loss is nan" in attempt.log_path.read_text()
+    assert run("fails_at_first", "--sweep_id", sweep_id, "--resume", "--count", "5") == 0
+    assert states() == [State.FINISHED] * 4
+    assert run("fails_at_first", "--sweep_id", sweep_id, "--resume", "True") == 0
+    assert "no run to resume" in capsys.readouterr().err
+
+
+def test_what_keeps_failing_is_set_aside(capsys):
+    run("always_fails", "-c", "config.yaml", "--count", "1", "--max_attempts", "2")
+    sweep_id = directory().sweep.sweep_id
+    assert run("always_fails", "--sweep_id", sweep_id, "--resume", "--max_attempts", "2") == 1
+    capsys.readouterr()
+    assert run("always_fails", "--sweep_id", sweep_id, "--resume", "--max_attempts", "2") == 0
+    assert f"{sweep_id}-0001: set aside after 2 failed attempts" in capsys.readouterr().err
+
+
+def test_a_rerun_starts_from_scratch_and_keeps_the_old_checkpoint(capsys):
+    run("fails_at_first", "-c", "config.yaml")
+    sweep_id = directory().sweep.sweep_id
+    run_id = f"{sweep_id}-0003"
+    assert run("fails_at_first", "--sweep_id", sweep_id, "--rerun_id", run_id) == 1
+    path = directory().run(run_id).path
+    assert (path / "checkpoint.0001/seen").exists()
+    assert run("fails_at_first", "--sweep_id", sweep_id, "--rerun_id", run_id, "--delete_checkpoints") == 1
+    assert sorted(each.name for each in path.glob("checkpoint*")) == ["checkpoint", "checkpoint.0001"]
+    assert run("fails_at_first", "--sweep_id", sweep_id, "--rerun_id", run_id, "--resume") == 0
+    assert run("fails_at_first", "--sweep_id", sweep_id, "--rerun_id", run_id, "--resume") == 2
+    assert f"{run_id} is finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_lets_the_function_clean_up_and_resume_goes_on(start, capsys, number):
+    arguments = ["--package", "functions", "--function", "waits", "--count", "1"]
+    agent = start("dysweep_run_resume", "-c", "config.yaml", *arguments)
+    wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    agent.send_signal(number)
+    _, err = agent.communicate()
+    assert agent.returncode == 128 + number
+    assert "Traceback" not in err and "--resume True goes on" in err
+    assert states() == [State.PREEMPTED]
+    wait_for("dysweep_logs/*/runs/*/checkpoint/saved")
+    assert run("waits", "--sweep_id", directory().sweep.sweep_id, "--resume") == 0
+    assert states() == [State.FINISHED]
+
+
+def test_a_function_that_ignores_the_signal_is_ended_after_grace(start, tmp_path):
+    (tmp_path / "stubborn.py").write_text(
+        "import time\n"
+        "def main(config, checkpoint_dir):\n"
+        "    (checkpoint_dir / 'started').touch()\n"
+        "    while True:\n"
+        "        try:\n"
+        "            time.sleep(60)\n"
+        "        except BaseException:\n"
+        "            pass\n"
+    )
+    agent = start(
+        "dysweep_run_resume",
+        "-c",
+        "config.yaml",
+        "--package",
+        "stubborn",
+        "--function",
+        "main",
+        "--grace",
+        "0.3",
+    )
+    wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    agent.send_signal(signal.SIGTERM)
+    agent.communicate()
+    assert agent.returncode == 128 + signal.SIGTERM
+    assert states() == [State.PREEMPTED]
+
+
+def test_a_killed_process_leaves_a_crashed_run_that_is_resumed(start):
+    agent = start("dysweep_run_resume", "-c", "config.yaml", "--package", "functions", "--function", "waits")
+    [started] = wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    sweep_id = directory().sweep.sweep_id
+    assert states() == [State.RUNNING]
+    assert run("waits", "--sweep_id", sweep_id, "--rerun_id", f"{sweep_id}-0001") == 2
+    agent.kill()
+    agent.communicate()
+    assert states() == [State.CRASHED]
+    started.with_name("saved").touch()
+    assert run("waits", "--sweep_id", sweep_id, "--resume") == 0
+    assert states() == [State.FINISHED]
+
+
+def test_an_agent_with_recover_goes_on_with_lost_runs_first(start):
+    agent = start("dysweep_run_resume", "-c", "config.yaml", "--package", "functions", "--function", "waits")
+    wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    agent.kill()
+    agent.communicate()
+    assert run("record", "--sweep_id", directory().sweep.sweep_id, "--recover", "--count", "2") == 0
+    assert [line.split()[0] for line in Path("executed").read_text().splitlines()] == ["0.001", "0.5"]
+
+
+def test_a_damaged_run_is_named_and_the_others_go_on(capsys):
+    run("always_fails", "-c", "config.yaml")
+    [_, damaged, *_] = directory().runs()
+    (damaged.path / "run.json").write_text('{"run_id": ')
+    sweep_id = directory().sweep.sweep_id
+    assert run("record", "--sweep_id", sweep_id, "--resume") == 0
+    assert f"{damaged.path / 'run.json'}: damaged or unreadable" in capsys.readouterr().err
+    assert states() == [State.FINISHED, State.FAILED, State.FINISHED, State.FINISHED]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        (["--base_config.trainer.lr", "1e-3"], lambda config: config["trainer"]["lr"] == 1e-3),
+        (
+            ["--base_config.trainer.new.deep=[1, 2]"],
+            lambda config: config["trainer"]["new"] == {"deep": [1, 2]},
+        ),
+        (
+            ["--base_config.trainer.layers.1.n", "5"],
+            lambda config: config["trainer"]["layers"][1] == {"n": 5},
+        ),
+        (["--base_config", "{lr: 1e-4}"], lambda config: config == {"lr": 0.001}),
+        (["--sweep_configuration.lr.values", "[9]"], lambda config: config["lr"] == 9),
+    ],
+)
+def test_settings_are_overridden_inside_trees(capsys, arguments, read):
+    assert run("record", "-c", "config.yaml", "--count", "1", *arguments) == 0
+    [only] = directory().runs()
+    assert read(only.config())
+
+
+def test_more_arguments_reach_the_function():
+    assert (
+        run("more", "-c", "config.yaml", "--count", "1", "--run_additional_args", "epochs:3", "device:on")
+        == 0
+    )
+    assert Path("more").read_text() == "3 True"
+
+
+def test_trees_may_be_files_beside_the_config(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/base.yaml").write_text("lr: 0.1\nfrom: base")
+    (tmp_path / "sub/space.json").write_text('{"lr": {\t"sweep": true, "values": [7]}}')
+    (tmp_path / "sub/config.yaml").write_text("base_config: base.yaml\nsweep_configuration: space.json")
+    assert run("record", "-c", "sub/config.yaml") == 0
+    [only] = directory().runs()
+    assert only.config() == {"lr": 7, "from": "base"}
+
+
+def test_an_id_of_digits_stays_text(capsys):
+    assert run("record", "--sweep_id", "00123456") == 1
+    assert "no sweep '00123456'" in capsys.readouterr().err
+
+
+def test_code_runs_only_where_it_is_allowed(capsys):
+    code = "--sweep_configuration.x={dy__eval: 'lambda c: c[\"lr\"] * 2'}"
+    sweep_id = create(capsys, code)
+    assert run("record", "--sweep_id", sweep_id) == 2
+    err = capsys.readouterr().err
+    assert "sweep_configuration.x.dy__eval" in err and "--allow_eval true" in err
+    assert states() == [] and not Path("executed").exists()
+    assert run("record", "--sweep_id", sweep_id, "--allow_eval", "true", "--count", "1") == 0
+    [only] = directory().runs()
+    assert only.config()["x"] == 0.002
+
+
+BAD_CONFIGS = {
+    "an unknown key": ("bas_config: {}", "bas_config: no such setting; did you mean 'base_config'?"),
+    "a tab": ("base_config:\n\tlr: 1", "config.yaml, line 2, column 1: a tab character"),
+    "a key twice": ("project: a\nproject: b", "line 2, column 1: the key 'project' stands here twice"),
+    "a wrong type": ("count: many", "config.yaml: count: 'many' is not a whole number"),
+    "a number as project": ("project: 3", "project: 3 is not text; write it in quotes"),
+    "no mapping": ("- 1", "a mapping of settings is needed"),
+    "an empty file": ("", "a mapping of settings is needed"),
+    "no base": ("sweep_configuration: {a: {sweep: true, values: [1]}}", "base_config: missing"),
+    "no space": ("base_config: {}", "sweep_configuration: missing"),
+    "a missing file": ("base_config: nowhere.yaml", "nowhere.yaml: cannot be read"),
+    "an empty space": ("base_config: {a: 1}\nsweep_configuration: {a: 2}", "nothing is swept"),
+    "a misspelled W&B key": (
+        "base_config: {}\nsweep_configuration: {metod: grid, parameters: {a: {sweep: true, values: [1]}}}",
+        "sweep_configuration.metod: no such key; did you mean 'method'?",
+    ),
+    "a value that does not fit": (
+        "base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1, {dy__list__operations: []}]}}",
+        "sweep_configuration.a.values[1].dy__list__operations: dy__list__operations needs a list",
+    ),
+    "random search": (
+        "base_config: {}\nmethod: random\nsweep_configuration: {a: {sweep: true, values: [1]}}",
+        "sweep_configuration.method: 'random' cannot be served without W&B",
+    ),
+    "a distribution in a grid": (
+        "base_config: {}\nsweep_configuration: {a: {sweep: true, min: 0.0, max: 1.0}}",
+        "sweep_configuration.a: a grid needs finitely many values",
+    ),
+    "a run name of no parameter": (
+        "base_config: {}\nrun_name: '{lrr}'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
+        "run_name: 'lrr' is no parameter; did you mean 'lr'?",
+    ),
+    "online without project": (
+        "mode: online\nbase_config: {}\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
+        "project: missing",
+    ),
+    "a date": ("base_config: {a: !!timestamp 2020-01-01}", "base_config.a: a date cannot stand in a config"),
+}
+
+
+@pytest.mark.parametrize("text, message", BAD_CONFIGS.values(), ids=BAD_CONFIGS)
+def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
+    if "!!timestamp" in text:
+        text += "\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
+    Path("config.yaml").write_text(text)
+    before = sorted(os.listdir())
+    code = cli.create(["-c", "config.yaml"])
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("dysweep_create: ") and message in err
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--package", "functions"], 2, "--function: missing"),
+        (["--function", "record"], 2, "--package: missing"),
+        (["--package", "nowhere.at.all", "--function", "f"], 2, "there is no module 'nowhere.at.all'"),
+        (["--package", "functions", "--function", "recrod"], 2, "did you mean 'record'?"),
+        (
+            ["--package", "functions", "--function", "no_parameters"],
+            2,
+            "def no_parameters(config, checkpoint_dir)",
+        ),
+        (["--package", "functions", "--function", "more"], 2, "missing a required argument: 'epochs'"),
+        (
+            ["--package", "functions", "--function", "record", "--run_additional_args", "x"],
+            2,
+            "is no key:value",
+        ),
+        (["--package", "functions", "--function", "record", "--sweep_id", "abcd"], 1, "no sweep 'abcd'"),
+        (["--package", "functions", "--function", "record", "--sweep_id", "../abcd"], 2, "'..' is no id"),
+        (["--package", "functions", "--function", "record", "--sweep_id", "a/b/c/d"], 2, "is no id"),
+        (["--package", "functions", "--function", "record", "--resume"], 2, "sweep_id: missing"),
+        (["--package", "functions", "--function", "record", "--sweep_id"], 2, "expected one argument"),
+        (["--package", "functions", "--function", "record", "--cuont", "3"], 2, "did you mean '--count'?"),
+        (["--package", "functions", "--function", "record", "--count", "x"], 2, "'x' is not a whole number"),
+        (
+            ["--package", "functions", "--function", "record", "--mode", "on"],
+            2,
+            "'on' is not online or offline",
+        ),
+        (["--package", "functions", "--function", "record", "--base_config.a"], 2, "a value is missing"),
+    ],
+)
+def test_wrong_usage_gives_one_line_and_leaves_nothing(capsys, arguments, code, message):
+    before = sorted(os.listdir())
+    assert cli.run_resume(["-c", "config.yaml", *arguments]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+    assert [name for name in sorted(os.listdir()) if name != "__pycache__"] == before
+
+
+def test_a_package_that_fails_to_import_shows_its_traceback(capsys):
+    Path("broken.py").write_text("import nothing_like_this\n")
+    assert cli.run_resume(["-c", "config.yaml", "--package", "broken", "--function", "main"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "broken.py" in err and "'nothing_like_this'" in err
+
+
+def test_ids_of_runs_that_leave_the_directory_are_refused(capsys):
+    sweep_id = create(capsys)
+    for run_id in ("../../x", "/etc", ".hidden", "a\0b", ""):
+        assert run("record", "--sweep_id", sweep_id, f"--rerun_id={run_id}") == 2
+    assert run("record", "--sweep_id", sweep_id, "--rerun_id", "x") == 1
+    assert "no such run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace('"format_version": 1', '"format_version": 99'), "format_version is 99"),
+        (lambda text: text[: len(text) // 2], "sweep.json: damaged or unreadable"),
+        (lambda text: "[]", "format_version is None"),
+        (lambda text: json.dumps({**json.loads(text), "space": "{}"}), "sweep.json: damaged or unreadable"),
+    ],
+)
+def test_a_sweep_that_cannot_be_read_is_named(capsys, change, message):
+    sweep_id = create(capsys)
+    path = directory().sweep_path
+    path.write_text(change(path.read_text()))
+    assert run("record", "--sweep_id", sweep_id) == 1
+    err = capsys.readouterr().err
+    assert message in err and str(path) in err and err.count("\n") == 1
+
+
+def test_a_custom_directory_is_the_sweep_directory_itself(capsys):
+    sweep_id = create(capsys, "--custom_checkpoint_dir", "mine")
+    assert Path("dysweep_logs/mine/sweep.json").exists()
+    assert cli.create(["-c", "config.yaml", "--custom_checkpoint_dir", "mine"]) == 2
+    assert "holds a sweep already" in capsys.readouterr().err
+    assert run("record", "--sweep_id", sweep_id, "--custom_checkpoint_dir", "mine") == 0
+
+
+def test_help_and_version_exit_with_success(start):
+    for script in ("dysweep_create", "dysweep_run_resume"):
+        process = start(script, "--help")
+        assert "--allow_eval" in process.communicate()[0] and process.returncode == 0

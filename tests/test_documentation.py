@@ -1,0 +1,75 @@
+"""The README: its links resolve, and its commands and code do what it says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dysweep import Space, cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    lines = "".join(blocks("bash")).splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("dysweep_")]
+
+
+@pytest.mark.parametrize("document", ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md"])
+def test_links_resolve(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+    assert [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()] == []
+
+
+def test_the_test_command_is_the_one_that_the_checks_run():
+    assert "pip install -r requirements-testing.txt && pytest" in "".join(blocks("bash")).splitlines()
+
+
+def test_the_commands_work_one_after_the_other(tmp_path, capsys):
+    package = tmp_path / "my"
+    package.mkdir()
+    (package / "module.py").write_text("def main(config, checkpoint_dir):\n    return 1\n")
+    (tmp_path / "config.yaml").write_text(blocks("yaml")[0])
+    names = {}
+    for command, *arguments in commands():
+        arguments = [names.get(word, word) for word in arguments]
+        function = {"dysweep_create": cli.create, "dysweep_run_resume": cli.run_resume}[command]
+        code = function(arguments)
+        out = capsys.readouterr().out
+        if command == "dysweep_create":
+            names = {"ID": out.strip(), "RUN": f"{out.strip()}-0001"}
+        refused = "--rerun_id" in arguments and "--resume" in arguments  # the run has finished already
+        assert code == (2 if refused else 0), arguments
+
+
+def test_the_example_of_the_language_gives_eight_configs():
+    example = yaml.safe_load(blocks("yaml")[0])
+    space = Space.compile(example["sweep_configuration"]["parameters"])
+    assert {name: each["values"] for name, each in space.parameters.items()} == {
+        "optimizer": ["sgd", "adam"],
+        "lr": ["slow", "fast"],
+        "normalize": ["yes", "no"],
+    }
+    config = space.resolve(example["base_config"], {"optimizer": "adam", "lr": "slow", "normalize": "no"})
+    assert config["optimizer"]["class_path"] == "torch.optim.Adam"
+    assert config["data"]["transforms"] == [{"class_path": "Flip"}]
+
+
+def test_the_python_code_runs():
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_quickstart_output_is_of_the_quickstart():
+    [command] = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("WANDB_MODE")]
+    words = shlex.split(command)[2:]
+    assert (ROOT / words[words.index("-c") + 1]).exists()
+    assert "48 runs finished; results in dysweep_logs/checkpoints-" in blocks("text")[0]

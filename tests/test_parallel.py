@@ -1,0 +1,240 @@
+"""The Python functions: settings in every form, values that come back, W&B's own run."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from jsonargparse import ArgumentParser
+
+import dysweep
+from dysweep import ConfigError, FunctionError, NotFoundError, ResumableSweepConfig, dysweep_run_resume
+from dysweep.checkpoint import SweepDirectory
+
+BASE = {"lr": 0.1, "model": {"class_path": "Net", "init_args": {}}}
+SPACE = {
+    "lr": {"sweep": True, "values": [1e-3, 1]},
+    "model": {"sweep": True, "values": [{}], "sweep_alias": ["net"]},
+}
+
+
+def created(**settings):
+    return dysweep_run_resume(base_config=BASE, sweep_configuration=SPACE, **settings)
+
+
+def run_of(sweep_id, number=1):
+    return SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}").run(f"{sweep_id}-{number:04d}")
+
+
+def test_settings_come_in_every_form_and_are_never_changed():
+    parser = ArgumentParser()
+    parser.add_class_arguments(ResumableSweepConfig)
+    settings = {"base_config": BASE, "sweep_configuration": SPACE, "run_name": "{model}-{lr:.0e}"}
+    namespace = parser.parse_args([])
+    namespace.base_config, namespace.sweep_configuration = BASE, SPACE
+    for conf in (settings, ResumableSweepConfig(**settings), namespace):
+        before = copy.deepcopy(conf)
+        sweep_id = dysweep_run_resume(conf, run_name="overridden-{lr}")
+        dysweep_run_resume(conf, lambda config, checkpoint_dir: None, sweep_id=sweep_id, count=1)
+        assert conf == before
+        assert run_of(sweep_id).record()["assignment"] == {"lr": 0.001, "model": "net"}
+    assert run_of(sweep_id).record()["name"] == "overridden-0.001"
+
+
+def test_a_single_run_gives_the_value_or_the_error_of_the_function():
+    sweep_id = created()
+    run_id = f"{sweep_id}-0001"
+
+    def function(config, checkpoint_dir):
+        if config["lr"] == 1:
+            raise ZeroDivisionError("mine")
+        return config["lr"]
+
+    assert dysweep_run_resume(function=function, sweep_id=sweep_id) is None
+    assert dysweep_run_resume(function=function, sweep_id=sweep_id, rerun_id=run_id) == 0.001
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        dysweep_run_resume(function=function, sweep_id=sweep_id, rerun_id=f"{sweep_id}-0002", resume=True)
+    fine = dysweep_run_resume(
+        function=lambda config, checkpoint_dir: "fine",
+        sweep_id=f"team/project/{sweep_id}",
+        resume=True,
+        count=1,
+    )
+    assert fine == "fine"
+
+
+def test_the_wandb_run_carries_the_assignment_the_tree_and_the_sweep():
+    seen = {}
+
+    def function(config, checkpoint_dir):
+        run = wandb.run
+        seen.update(id=run.id, group=run.group, project=run.project, config=dict(run.config), tree=config)
+
+    sweep_id = created(project="study")
+    dysweep_run_resume(function=function, sweep_id=sweep_id, count=1)
+    assert (seen["id"], seen["group"], seen["project"]) == (f"{sweep_id}-0001", sweep_id, "study")
+    assert seen["tree"] == {"lr": 0.001, "model": {"class_path": "Net", "init_args": {}}}
+    assert (seen["config"]["lr"], seen["config"]["model"]) == (0.001, "net")
+    assert dysweep.hierarchical_config(seen["config"])["lr"] == 0.001
+    with pytest.raises(NotFoundError, match="no dy_config"):
+        dysweep.hierarchical_config({"lr": 1})
+
+
+def logs(config, checkpoint_dir):
+    wandb.log({"loss": 0.5, "val": {"acc": 0.75}, "note": "text"})
+
+
+def inits_itself(config, checkpoint_dir):
+    with wandb.init(project="elsewhere", config=config) as run:
+        run.log({"loss": 0.5, "val": {"acc": 0.75}})
+
+
+def finishes_itself(config, checkpoint_dir):
+    run = wandb.init()
+    run.log({"loss": 0.5, "val": {"acc": 0.75}})
+    wandb.finish()
+
+
+def starts_another_run_afterwards(config, checkpoint_dir):
+    finishes_itself(config, checkpoint_dir)
+    with wandb.init(project="evaluation", dir=checkpoint_dir) as run:
+        assert run.id not in str(checkpoint_dir) and run.settings.mode == "offline"
+
+
+@pytest.mark.parametrize("function", [logs, inits_itself, finishes_itself, starts_another_run_afterwards])
+def test_final_metrics_are_recorded_whoever_ends_the_wandb_run(function):
+    sweep_id = created()
+    dysweep_run_resume(function=function, sweep_id=sweep_id)
+    for number in (1, 2):
+        run = run_of(sweep_id, number)
+        assert run.last_attempt().end().metrics == {"loss": 0.5, "val.acc": 0.75}
+        assert list((run.path / "wandb").glob(f"offline-run-*-{run.run_id}"))
+    assert wandb.run is None
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [(None, "finished"), (0, "finished"), (3, "failed"), ("no", "failed")]
+)
+def test_sys_exit_in_the_function_counts_by_its_code(code, outcome):
+    sweep_id = created()
+    dysweep_run_resume(function=lambda config, checkpoint_dir: sys.exit(code), sweep_id=sweep_id)
+    assert run_of(sweep_id, 2).state() == outcome
+
+
+def test_what_the_function_prints_is_in_the_log_and_on_its_own_streams(capsys):
+    def function(config, checkpoint_dir):
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+
+    sweep_id = created()
+    dysweep_run_resume(function=function, sweep_id=sweep_id, count=1)
+    assert run_of(sweep_id).last_attempt().log_path.read_text() == "to stdout\nto stderr\n"
+    out, err = capsys.readouterr()
+    assert out == "to stdout\n" and "to stderr\n" in err
+
+
+def test_the_name_changer_has_the_last_word(tmp_path, monkeypatch):
+    (tmp_path / "naming_of_mine.py").write_text("def better(config, run_name):\n    return f'{run_name}!'\n")
+    sweep_id = created(run_name="lr{lr}")
+    run = {"function": logs, "sweep_id": sweep_id, "count": 1}
+    dysweep_run_resume(run_name_changer="naming_of_mine.better", **run)
+    assert run_of(sweep_id).record()["name"] == "lr0.001!"
+    code = "lambda config, run_name: config['model']['class_path']"
+    with pytest.raises(ConfigError, match="allow_eval"):
+        dysweep_run_resume(run_name_changer=code, **run)
+    dysweep_run_resume(run_name_changer=code, allow_eval=True, **run)
+    assert run_of(sweep_id, 2).record()["name"] == "Net"
+
+
+def test_run_cap_and_count_limit_the_runs():
+    sweep_id = dysweep_run_resume(
+        base_config={},
+        sweep_configuration={"run_cap": 3, "parameters": {"a": {"sweep": True, "min": 1, "max": 9}}},
+    )
+    seen = []
+    for _ in range(2):
+        dysweep_run_resume(
+            function=lambda config, checkpoint_dir: seen.append(config["a"]), sweep_id=sweep_id, count=2
+        )
+    assert seen == [1, 2, 3]
+
+
+def test_a_run_whose_config_cannot_be_resolved_fails_and_the_others_go_on():
+    swept = {"a": [1, 0], "b": [2, "dy__eval(lambda b: b)"]}
+    sweep_id = dysweep_run_resume(
+        base_config={"a": 1, "b": 2},
+        sweep_configuration={name: {"sweep": True, "values": values} for name, values in swept.items()},
+    )
+    dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id)
+    assert [run_of(sweep_id, n).state() for n in (1, 2, 3, 4)] == ["finished", "failed", "finished", "failed"]
+    assert "allow_eval" in run_of(sweep_id, 2).last_attempt().end().error["message"]
+    dysweep_run_resume(
+        function=lambda config, checkpoint_dir: None, sweep_id=sweep_id, resume=True, allow_eval=True
+    )
+    assert [run_of(sweep_id, n).state() for n in (2, 4)] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bas_config": {}}, "bas_config: no such setting; did you mean 'base_config'"),
+        ({"count": "3"}, "count: '3' is not a whole number"),
+        ({"count": 0}, "count: 0 is no number of runs"),
+        ({"resume": 1}, "resume: 1 is not true or false"),
+        ({"goal": "max"}, "goal: 'max' is not maximize or minimize"),
+        ({"base_config": 3}, "base_config: 3 is not a mapping or text"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        dysweep_run_resume(function=logs, sweep_id=created(), **settings)
+
+
+def test_settings_that_contradict_the_sweep_configuration_are_named():
+    with pytest.raises(
+        ConfigError, match="sweep_name: 'a' contradicts sweep_configuration.name, which is 'b'"
+    ):
+        dysweep_run_resume(
+            base_config={},
+            sweep_name="a",
+            sweep_configuration={"name": "b", "parameters": {"x": {"sweep": True, "values": [1]}}},
+        )
+
+
+def test_the_function_is_checked_before_anything_starts():
+    sweep_id = created()
+    with pytest.raises(FunctionError, match="cannot be called with config, checkpoint_dir"):
+        dysweep_run_resume(function=lambda config: None, sweep_id=sweep_id)
+    with pytest.raises(FunctionError, match="cannot be called with config, logger, checkpoint_dir"):
+        dysweep_run_resume(function=logs, sweep_id=sweep_id, use_lightning_logger=True)
+    with pytest.raises(ConfigError, match="function: missing"):
+        dysweep_run_resume(sweep_id=sweep_id)
+    assert list(Path("dysweep_logs").glob("*/runs/*")) == []
+
+
+def test_a_grid_of_a_trillion_points_costs_nothing_to_create():
+    axes = {name: {"sweep": True, "values": list(range(1000))} for name in "abcd"}
+    sweep_id = dysweep_run_resume(base_config={}, sweep_configuration=axes)
+    seen = []
+    dysweep_run_resume(
+        function=lambda config, checkpoint_dir: seen.append(config), sweep_id=sweep_id, count=2
+    )
+    assert seen == [{"a": 0, "b": 0, "c": 0, "d": 0}, {"a": 0, "b": 0, "c": 0, "d": 1}]
+
+
+def test_importing_dysweep_loads_neither_wandb_nor_torch():
+    code = (
+        "import sys, json, dysweep; print(json.dumps([name in sys.modules for name in ('wandb', 'torch')]))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout) == [False, False]
+
+
+def test_everything_public_is_there():
+    assert all(getattr(dysweep, name) is not None for name in dysweep.__all__)
+    assert sorted(dysweep.__all__) == dysweep.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        dysweep.nothing  # noqa: B018
