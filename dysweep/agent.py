@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -61,7 +62,7 @@ class Agent:
             done += 1
             progress.tell(result, point.place)
             yield result
-            self._stop_if_told()
+            self._stop_after(result)
 
     def resume_lost(self, count: int | None, failed_too: bool) -> Iterator[Result]:
         """Go on with lost runs: preempted and crashed ones first, then failed ones, oldest first."""
@@ -78,7 +79,7 @@ class Agent:
             result = self._execute(attempt, *self._config_of(run))
             progress.tell(result, done)
             yield result
-            self._stop_if_told()
+            self._stop_after(result)
         if done == 0:
             logger.info("no run to resume")
 
@@ -103,7 +104,7 @@ class Agent:
             run.set_checkpoint_aside(delete_checkpoint)
         result = self._execute(attempt, *self._config_of(run))
         Progress(1, self.metric).tell(result, 1)
-        self._stop_if_told()
+        self._stop_after(result)
         return result
 
     def _execute(
@@ -167,9 +168,9 @@ class Agent:
         )  # fmt: skip
         return True
 
-    def _stop_if_told(self) -> None:
-        if self.stop.received is not None:
-            raise Preempted(self.stop.received)
+    def _stop_after(self, result: Result) -> None:
+        if self.stop.received is not None or result.outcome is State.PREEMPTED:
+            raise Preempted(self.stop.received or signal.SIGINT)
 
 
 def _age(item: tuple[str, RunDirectory, Attempt | None]) -> tuple[str, str]:

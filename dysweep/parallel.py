@@ -398,18 +398,11 @@ def work(
                 yield from agent.new_runs(None if config.count is None else config.count - done)
 
 
-class _StderrHandler(logging.StreamHandler[Any]):
+class _StderrHandler(logging.Handler):
     """Writes to what sys.stderr is at the moment, as notebooks and tests replace it."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> Any:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, _: Any) -> None: ...
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
 
 
 def say_on_stderr() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,38 @@ def test_sys_exit_in_the_function_counts_by_its_code(code, outcome):
     sweep_id = created()
     dysweep_run_resume(function=lambda config, checkpoint_dir: sys.exit(code), sweep_id=sweep_id)
     assert run_of(sweep_id, 2).state() == outcome
+
+
+def test_in_a_notebook_too_the_functions_own_init_gives_the_active_run(tmp_path):
+    (tmp_path / "cells.py").write_text(
+        "import dysweep, wandb\n"
+        "def function(config, checkpoint_dir):\n"
+        "    run = wandb.init(project='elsewhere')\n"
+        "    run.log({'loss': 0.5})\n"
+        "    print(run.id)\n"
+        "space = {'lr': {'sweep': True, 'values': [1, 2]}}\n"
+        "sweep_id = dysweep.dysweep_run_resume(base_config={}, sweep_configuration=space)\n"
+        "dysweep.dysweep_run_resume(function=function, sweep_id=sweep_id)\n"
+    )
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=nocolor", "cells.py"]
+    environment = {**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")}
+    environment.pop("WANDB_SERVICE", None)
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    [sweep_id] = [path.name.removeprefix("checkpoints-") for path in Path("dysweep_logs").iterdir()]
+    assert shown.stdout.split() == [f"{sweep_id}-0001", f"{sweep_id}-0002"]
+    assert run_of(sweep_id, 2).last_attempt().end().metrics == {"loss": 0.5}
+
+
+def test_a_keyboard_interrupt_ends_the_agent():
+    def function(config, checkpoint_dir):
+        raise KeyboardInterrupt
+
+    sweep_id = created()
+    with pytest.raises(dysweep.Preempted):
+        dysweep_run_resume(function=function, sweep_id=sweep_id)
+    assert run_of(sweep_id).state() == "preempted"
+    with pytest.raises(NotFoundError, match="no such run"):
+        run_of(sweep_id, 2)
 
 
 def test_what_the_function_prints_is_in_the_log_and_on_its_own_streams(capsys):
