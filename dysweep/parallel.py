@@ -225,15 +225,14 @@ def create(config: ResumableSweepConfig) -> str:
         ConfigError: the settings, the base config or the sweep configuration are wrong; nothing is made.
         TrackingError: W&B serves no sweeps yet.
     """
-    _say_something()
-    base_config = _tree(config.base_config, "base_config")
+    _say_by_default()
+    base_config = copy_tree(_tree(config.base_config, "base_config"), ("base_config",))
     described, parameters, path = _sweep_configuration(config)
     space = Space.compile(parameters, path)
     if not space.swept:
         raise LanguageError(
             format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
         )
-    copy_tree(base_config, ("base_config",))
     _check_alternatives(space, base_config, config.allow_eval)
     check_template(config.run_name, space)
     mode = _mode(config)
@@ -253,7 +252,7 @@ def create(config: ResumableSweepConfig) -> str:
         entity=config.entity,
         project=config.project or described.get("project") or _DEFAULT_PROJECT,
         run_name=config.run_name,
-        base_config=copy_tree(base_config, ("base_config",)),
+        base_config=base_config,
         sweep_configuration=described,
         space=space.to_json(),
     )
@@ -371,7 +370,7 @@ def work(
         DysweepError: the sweep cannot be worked on.
         Preempted: the process was told to stop.
     """
-    _say_something()
+    _say_by_default()
     if config.count is not None and config.count < 1:
         raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
     job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting)
@@ -412,7 +411,7 @@ def say_on_stderr() -> None:
         logger.setLevel(logging.INFO)
 
 
-def _say_something() -> None:
+def _say_by_default() -> None:
     """Show what dysweep says, unless the program has set up logging itself."""
     if not logging.getLogger().handlers:
         say_on_stderr()
