@@ -265,9 +265,10 @@ class _Upsert:
                 continue
             if not isinstance(operation, dict) or len(operation) != 1:
                 raise LanguageError(
-                    format_path(here), f"one operation is needed, as `{REMOVE}: 0`, `{INSERT}: [0, value]` "
+                    format_path(here),
+                    f"one operation is needed, as `{REMOVE}: 0`, `{INSERT}: [0, value]` "
                     f"or `{OVERWRITE}: [0, value]`; this is {_kind(operation)}",
-                )  # fmt: skip
+                )
             [(word, argument)] = operation.items()
             argument, here = _unwrap(argument, (*here, word))
             if argument is KEEP:
