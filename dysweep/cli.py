@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 import typing
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -244,7 +245,7 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     directory = parallel.sweep_directory(config, sweep_id)
     sweep = directory.sweep
     size = Grid.of(sweep.compiled, sweep.sweep_configuration).size
-    print(f"sweep {sweep_id}: {size} runs, in {directory.path}", file=sys.stderr)
+    print(f"sweep {sweep_id}: {size} run{'s' if size > 1 else ''}, in {directory.path}", file=sys.stderr)
     described = sweep.compiled.parameters
     width = max(map(len, described))
     for name, parameter in described.items():
@@ -277,12 +278,28 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     finally:
         if finished + others:
             directory = parallel.find_sweep(config)
-            lost = f", {others} not (--resume True goes on with them)" if others else ""
+            lost = f", {others} not" if others else ""
             runs = "run" if finished == 1 else "runs"
             print(f"{finished} {runs} finished{lost}; results in {directory.path}", file=sys.stderr)
     if not finished + others:
         print("no run was left to execute", file=sys.stderr)
+    if not config.resume and config.rerun_id is None and config.count is None:
+        _tell_of_lost_runs(config)
     return 1 if others else 0
+
+
+def _tell_of_lost_runs(config: ResumableSweepConfig) -> None:
+    """Name what is left when no new run is: other agents' runs included."""
+    counts: Counter[State] = Counter()
+    for run in parallel.find_sweep(config).runs():
+        try:
+            counts[run.state()] += 1
+        except DysweepError as error:
+            print(error, file=sys.stderr)
+    lost = [State.PREEMPTED, State.CRASHED, State.FAILED]
+    shown = ", ".join(f"{counts[state]} {state}" for state in lost if counts[state])
+    if shown:
+        print(f"of the whole sweep: {shown}; --resume True goes on with them", file=sys.stderr)
 
 
 def _additional_arguments(words: list[str]) -> dict[str, Any]:

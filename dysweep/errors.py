@@ -80,5 +80,7 @@ class Preempted(BaseException):
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Give the end of a message about an unknown word: the known word most like it, or else what there is."""
-    matches = difflib.get_close_matches(word, list(known), n=1)
+    known = list(known)
+    longer = [name for name in known if word and name.startswith(word)]
+    matches = longer or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {matches[0]!r}?" if matches else f"; there are {', '.join(known)}"

@@ -46,8 +46,7 @@ class Grid:
         method = sweep_configuration.get("method", "grid")
         if method != "grid":
             raise ConfigError(
-                f"sweep_configuration.method: {method!r} cannot be served without W&B yet; "
-                "use method: grid, or let W&B serve the sweep (mode: online)"
+                f"sweep_configuration.method: {method!r} cannot be served without W&B; use method: grid"
             )
         cap = sweep_configuration.get("run_cap")
         if cap is not None and (type(cap) is not int or cap < 1):

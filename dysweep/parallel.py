@@ -239,8 +239,8 @@ def create(config: ResumableSweepConfig) -> str:
     if mode == "online":
         if config.project is None and described.get("project") is None:
             raise ConfigError(
-                "project: missing; say to which W&B project the sweep belongs (--project NAME), "
-                "or set WANDB_MODE=offline to work without W&B's server"
+                "project: missing, and needed where W&B serves the sweep; "
+                "set WANDB_MODE=offline to let its own directory serve it"
             )
         raise TrackingError(
             "this version serves sweeps from their directory only; set WANDB_MODE=offline (or mode: offline)"

@@ -8,6 +8,7 @@ What is in no sweep node is a constant and is upserted as well.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dysweep.errors import LanguageError
+from dysweep.errors import LanguageError, closest
 from dysweep.upsert import KEEP, Path, Placed, copy_tree, format_path, upsert
 
 logger = logging.getLogger("dysweep")
@@ -270,6 +271,11 @@ def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
     where = format_path(path)
     if not described:
         raise LanguageError(where, "a sweep node needs `values`, or `min` and `max`, or a `distribution`")
+    for key in described:
+        if key not in _WANDB_WORDS and difflib.get_close_matches(key, _WANDB_WORDS, n=1):
+            raise LanguageError(
+                f"{where}.{key}", f"no such key of a sweep node{closest(key, sorted(_WANDB_WORDS))}"
+            )
     values = described.get("values", [described["value"]] if "value" in described else [])
     if not isinstance(values, list):
         raise LanguageError(f"{where}.values", f"a list is needed, as `[{json.dumps(values)}]`")

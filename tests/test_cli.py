@@ -126,7 +126,8 @@ def test_a_failing_run_does_not_stop_the_agent_and_is_resumed(capsys):
     assert run("fails_at_first", "-c", "config.yaml") == 1
     err = capsys.readouterr().err
     assert "ValueError: the loss is nan" in err and 'raise ValueError("the loss is nan")' in err
-    assert "3 runs finished, 1 not (--resume True goes on with them)" in err
+    assert "3 runs finished, 1 not; results in" in err
+    assert "of the whole sweep: 1 failed; --resume True goes on with them" in err
     assert states() == [State.FINISHED, State.FINISHED, State.FAILED, State.FINISHED]
     sweep_id = directory().sweep.sweep_id
     attempt = directory().run(f"{sweep_id}-0003").last_attempt()
@@ -218,6 +219,16 @@ def test_a_killed_process_leaves_a_crashed_run_that_is_resumed(start):
     started.with_name("saved").touch()
     assert run("waits", "--sweep_id", sweep_id, "--resume") == 0
     assert states() == [State.FINISHED]
+
+
+def test_an_agent_that_finds_nothing_new_names_what_is_lost(capsys):
+    run("always_fails", "-c", "config.yaml")
+    capsys.readouterr()
+    assert run("record", "--sweep_id", directory().sweep.sweep_id) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "no run was left to execute",
+        "of the whole sweep: 4 failed; --resume True goes on with them",
+    ]
 
 
 def test_an_agent_with_recover_goes_on_with_lost_runs_first(start):

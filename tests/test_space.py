@@ -112,6 +112,7 @@ def test_names_that_wandb_or_dysweep_use_are_not_given():
     ("node", "message"),
     [
         ({"sweep": True}, r"^sweep_configuration\.a: a sweep node needs"),
+        ({"sweep": True, "vales": [1]}, r"\.a\.vales: no such key of a sweep node; did you mean 'values'"),
         (swept(), r"^sweep_configuration\.a\.values: an empty list"),
         ({"sweep": True, "values": 3}, r"^sweep_configuration\.a\.values: a list is needed"),
         (swept(1, 2, probabilities=[1.0]), r"\.probabilities: 1 probabilities for 2 values"),
