@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import importlib
 import os
@@ -26,7 +27,20 @@ def inline_expression(text: str) -> str | None:
         the expression, or None for ordinary text, also text that merely mentions `dy__eval`.
     """
     match = _INLINE.fullmatch(text) if "dy__eval" in text else None
-    return match[1].strip() if match else None
+    return match[1].strip() if match and _is_one_call(text.strip()) else None
+
+
+def _is_one_call(text: str) -> bool:
+    """Tell whether the text is one call, and not `dy__eval(f) and dy__eval(g)`."""
+    try:
+        return isinstance(ast.parse(text, mode="eval").body, ast.Call)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        depth = 0
+        for position, letter in enumerate(text):
+            depth += {"(": 1, ")": -1}.get(letter, 0)
+            if letter == ")" and depth == 0:
+                return position == len(text) - 1
+        return True
 
 
 def load_function(

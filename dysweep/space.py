@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError, closest
-from dysweep.upsert import KEEP, Path, Placed, copy_tree, format_path, upsert
+from dysweep.upsert import EVAL, GROUP, KEEP, OPERATIONS, UPSERT, Path, Placed, copy_tree, format_path, upsert
 
 logger = logging.getLogger("dysweep")
 
@@ -70,7 +70,10 @@ class Parameter:
         Returns:
             the declared value; a value that was not declared is taken as it is.
         """
-        for key in (_lookup_key(sent), ("text", _scalar_text(sent))):
+        keys = [_lookup_key(sent)]
+        if None not in self.labels and not isinstance(sent, (dict, list)):
+            keys.append(("text", _scalar_text(sent)))
+        for key in keys:
             index = self._indices.get(key)
             if index is not None:
                 place: Path = ("values", index) if "values" in self.node else ("value",)
@@ -271,8 +274,8 @@ def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
     where = format_path(path)
     if not described:
         raise LanguageError(where, "a sweep node needs `values`, or `min` and `max`, or a `distribution`")
-    for key in described:
-        if key not in _WANDB_WORDS and difflib.get_close_matches(key, _WANDB_WORDS, n=1):
+    for key in described if described.keys().isdisjoint(_WANDB_WORDS) else ():
+        if difflib.get_close_matches(key, _WANDB_WORDS, n=1):
             raise LanguageError(
                 f"{where}.{key}", f"no such key of a sweep node{closest(key, sorted(_WANDB_WORDS))}"
             )
@@ -368,6 +371,10 @@ def _substitute(value: Any, path: Path, chosen: Mapping[Path, Placed]) -> Any:
             return chosen.get(path, KEEP)
         items = {key: _substitute(item, (*path, key), chosen) for key, item in value.items()}
         kept = {key: item for key, item in items.items() if item is not KEEP}
+        if "expression" in value and "expression" not in kept and path[-1] == EVAL:
+            return KEEP
+        if OPERATIONS in value and OPERATIONS not in kept:
+            kept = {key: item for key, item in kept.items() if key == UPSERT or key.startswith(GROUP)}
         return kept if kept or not value else KEEP
     if isinstance(value, list):
         elements = [_substitute(item, (*path, index), chosen) for index, item in enumerate(value)]

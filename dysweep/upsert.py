@@ -159,7 +159,8 @@ class _Upsert:
         elif isinstance(patch, list):
             self._put_list(container, key, patch, path)
         elif isinstance(patch, str) and (expression := inline_expression(patch)) is not None:
-            container[key] = self._call(expression, None, {}, _current(container, key, missing=None), path)
+            result = self._call(expression, None, {}, _current(container, key, missing=None), path)
+            container[key] = copy_tree(result, path, RESERVED)
         else:
             container[key] = copy_tree(patch, path)
 
@@ -362,7 +363,7 @@ class _Upsert:
                 )
         if "expression" not in form:
             raise LanguageError(format_path(path), f"{EVAL} lacks its expression")
-        context = copy_tree(form.get("context") or {}, (*path, "context"))
+        context = copy_tree(_without_places(form.get("context") or {}), (*path, "context"))
         root = copy_tree(self.top[""], ())
         return self._call(form["expression"], form.get("function_of_interest"), context, root, path)
 
@@ -379,7 +380,7 @@ class _Upsert:
             result = load_function(expression, name, context)(argument)
         except RecursionError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise LanguageError(
                 format_path(path), f"the code failed: {type(error).__name__}: {error}"
             ) from error
@@ -388,6 +389,15 @@ class _Upsert:
 
 def _unwrap(patch: Any, path: Path) -> tuple[Any, Path]:
     return (patch.value, patch.path) if isinstance(patch, Placed) else (patch, path)
+
+
+def _without_places(value: Any) -> Any:
+    value, _ = _unwrap(value, ())
+    if isinstance(value, dict):
+        return {key: _without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [None if item is KEEP else _without_places(item) for item in value]
+    return value
 
 
 def _current(container: Any, key: Any, missing: Any = _MISSING) -> Any:

@@ -237,3 +237,20 @@ def test_decode_inverts_encode(values):
     for index, value in enumerate(values):
         sent = json.loads(json.dumps(parameter.encode(index)))
         assert parameter.decode(sent).value == value
+
+
+def test_values_inside_the_context_of_code_may_be_swept():
+    space = Space.compile({"a": {"dy__eval": {"expression": "lambda c: k", "context": {"k": swept(3, 4)}}}})
+    assert space.resolve({"a": 1}, {"k": 4}, allow_eval=True) == {"a": 4}
+
+
+def test_operations_and_expressions_that_are_missing_leave_the_base_as_it_is():
+    space = Space.compile({"t": {"dy__list__operations": [{"dy__overwrite": swept(0, 1)}], "c": 5}})
+    assert space.resolve({"t": [{"c": 1}]}, {}) == {"t": [{"c": 1}]}
+    space = Space.compile({"a": {"dy__eval": {"expression": swept("lambda c: k"), "context": {"k": 1}}}})
+    assert space.resolve({"a": 1}, {}, allow_eval=True) == {"a": 1}
+
+
+def test_raw_values_are_never_taken_for_declared_text():
+    assert Space.compile({"a": swept("true", 1)}).resolve({}, {"a": True}) == {"a": True}
+    assert Space.compile({"a": swept("[64, 64]", [64, 64])}).resolve({}, {"a": [64, 64]}) == {"a": [64, 64]}

@@ -195,3 +195,18 @@ def test_any_tree_gives_a_config_or_an_error_of_the_language(base, patch, allow_
         assert error.problem
     else:
         assert isinstance(config, dict)
+
+
+def test_inline_code_gives_no_reserved_key():
+    with pytest.raises(LanguageError, match=r"^sweep_configuration\.k\.dy__eval: 'dy__eval' is a word"):
+        swept_into(1, "dy__eval(lambda c: {'dy__eval': 'x'})", allow_eval=True)
+
+
+@pytest.mark.parametrize("text", ["dy__eval(f) beats dy__eval(g)", "dy__eval(repr) or (repr)"])
+def test_text_that_holds_more_than_one_call_stays_text(text):
+    assert swept_into(1, text) == text
+
+
+def test_code_that_exits_is_an_error():
+    with pytest.raises(LanguageError, match="the code failed: SystemExit: 3"):
+        swept_into(1, "dy__eval(lambda c: exit(3))", allow_eval=True)
