@@ -128,6 +128,8 @@ class Attempt:
         """Read how the attempt ended; None while it has not."""
         try:
             stored = read_json(self.end_path)
+            if stored["outcome"] in (State.PENDING, State.RUNNING):
+                raise ValueError(f"{stored['outcome']} is no outcome")
             return End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
         except FileNotFoundError:
             return None
@@ -156,9 +158,10 @@ class Attempt:
         if end is not None:
             return end.outcome
         owner = self.owner()
-        if owner is not None and owner.alive() is False:
-            return State.CRASHED
-        return State.RUNNING
+        if owner is None or owner.alive() is not False:
+            return State.RUNNING
+        end = self.end()  # it may have ended, and its process too, since the first look
+        return end.outcome if end is not None else State.CRASHED
 
     def heartbeat(self) -> str:
         """Read the heartbeat's content; empty if there is none."""
@@ -365,8 +368,9 @@ class SweepDirectory:
             )
         try:
             sweep = Sweep(**{field.name: stored[field.name] for field in fields(Sweep)})
+            check_id(sweep.sweep_id, "sweep_id")
             sweep.compiled  # noqa: B018 - a damaged space is found here, not in the first run
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise _damaged(self.sweep_path, error) from None
         return sweep
 
@@ -413,7 +417,7 @@ class SweepDirectory:
         Returns:
             the first attempt, or None if the run is there already.
         """
-        beside = self.runs_path / f".{run_id}.{secrets.token_hex(4)}.tmp"
+        beside = self.runs_path / f".{check_id(run_id, 'run id')}.{secrets.token_hex(4)}.tmp"
         made = RunDirectory(beside)
         try:
             made.attempts_path.mkdir(parents=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,17 @@ from dysweep.errors import ConfigError, DirectoryError
 class _Loader(yaml.SafeLoader):
     """YAML as configurations mean it: `1e-3` is a number, dates stay text, no key stands twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} stands here twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                )
+            seen.add(name)
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -59,7 +59,7 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
         problem = getattr(error, "problem", None) or str(error)
-        if "\\t" in problem or "tab" in problem:
+        if "tab character" in problem or "'\\t'" in problem:
             problem = "a tab character; YAML is indented with blanks only"
         raise ConfigError(f"{place}: {problem}".replace("\n", " ")) from None
     except (RecursionError, ValueError) as error:
@@ -109,7 +109,7 @@ def write_json(path: Path, content: Any) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
+            json.dump(content, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -136,7 +136,7 @@ def create_json(path: Path, content: Any) -> bool:
         raise DirectoryError(f"{path}: cannot be created ({_reason(error)})") from None
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
+            json.dump(content, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         sync_directory(path.parent)

@@ -79,7 +79,10 @@ class Axis:
 
     def value(self, position: int) -> Any:
         """Give the value at this position."""
-        return self.declared[position] if self.declared else self.start + position * self.step
+        if self.declared:
+            return self.declared[position]
+        value = self.start + position * self.step
+        return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _axis(parameter: Parameter) -> Axis:
@@ -104,7 +107,9 @@ def _axis(parameter: Parameter) -> Axis:
             "give `values`, or whole numbers as min and max",
         )
     step = 1 if kind == "int_uniform" else step
-    return Axis(int((high - low) // step) + 1, (), low, step)
+    whole = all(type(n) is int for n in (low, high, step))
+    steps = (high - low) // step if whole else math.floor((high - low) / step + 1e-9)
+    return Axis(int(steps) + 1, (), low, step)
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,11 @@ def test_a_damaged_file_is_named(name, content):
         (run.record(), run.config(), run.state())
 
 
+def test_no_run_is_made_outside_of_the_directory():
+    with pytest.raises(ConfigError, match="'../evil' is no id"):
+        new_sweep().start_run("../evil", {}, None, {})
+
+
 def test_what_is_no_run_is_passed_over(tmp_path):
     directory = new_sweep()
     directory.start_run("abcd-0001", {}, None, {})

@@ -20,6 +20,7 @@ from dysweep.files import load_file, parse_yaml, read_json, write_json
         ("~", None),
         ("{<<: {a: 1, b: 2}, b: 3}", {"a": 1, "b": 3}),
         ("", None),
+        ("{x: &x {a: 1}, o: &b {<<: *x, a: 2}, c: {<<: *b}}", {"x": {"a": 1}, "o": {"a": 2}, "c": {"a": 2}}),
     ],
 )
 def test_yaml_means_what_people_mean(text, value):
@@ -30,6 +31,7 @@ def test_yaml_means_what_people_mean(text, value):
     ("text", "message"),
     [
         ("a: 1\na: 2", r"^here, line 2, column 1: the key 'a' stands here twice"),
+        ("table: 1\ntable: 2", r"the key 'table' stands here twice"),
         ("a:\n\tb: 1", r"^here, line 2, column 1: a tab character"),
         ("a: [1", r"^here, line 1"),
         ("!!python/object/apply:os.getcwd []", r"^here, line 1.*could not determine a constructor"),
@@ -55,7 +57,7 @@ def test_files_are_named_when_they_cannot_be_read(tmp_path):
 
 
 def test_what_is_written_is_read_back_and_nothing_is_left_beside(tmp_path):
-    tree = {"größe": [1, 1.0, None, {"a": "\u2028"}]}
+    tree = {"caf\udce9": 1, "größe": [1, 1.0, None, {"a": "\u2028"}]}
     write_json(tmp_path / "a.json", tree)
     assert read_json(tmp_path / "a.json") == tree
     with pytest.raises(DirectoryError, match="cannot be written"):

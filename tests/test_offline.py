@@ -32,6 +32,7 @@ def test_the_grid_is_the_product_of_the_values():
         ({"min": 2, "max": 5}, [2, 3, 4, 5]),
         ({"min": 2, "max": 5, "distribution": "int_uniform"}, [2, 3, 4, 5]),
         ({"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"}, [0, 0.25, 0.5, 0.75, 1.0]),
+        ({"min": 0, "max": 0.3, "q": 0.1, "distribution": "q_uniform"}, [0, 0.1, 0.2, 0.3]),
         ({"values": [{"a": 1}, [2]]}, ["a: 1", "[2]"]),
     ],
 )
