@@ -20,6 +20,7 @@ the run was never started, after it the run is running while its owner lives and
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -284,6 +285,34 @@ class RunDirectory:
 
 
 @dataclass(frozen=True)
+class SweepPath:
+    """Where a sweep is in W&B.
+
+    Args:
+        entity: W&B's user or team; None for the user's default one.
+        project: W&B's project.
+        sweep_id: the sweep's id.
+    """
+
+    entity: str | None
+    project: str
+    sweep_id: str
+
+    def __str__(self) -> str:
+        return f"{self.place}/{self.sweep_id}"
+
+    @property
+    def place(self) -> str:
+        """The entity and the project, as paths of runs begin."""
+        return self.project if self.entity is None else f"{self.entity}/{self.project}"
+
+    @property
+    def metadata_run(self) -> str:
+        """The id of the run that holds what dysweep knows of the sweep."""
+        return f"dysweep-{self.sweep_id}"
+
+
+@dataclass(frozen=True)
 class Sweep:
     """What sweep.json holds.
 
@@ -307,6 +336,46 @@ class Sweep:
     sweep_configuration: dict[str, Any]
     space: str
     format_version: int = FORMAT_VERSION
+
+    @property
+    def online(self) -> bool:
+        """Whether W&B serves it."""
+        return self.mode == "online"
+
+    @property
+    def path(self) -> SweepPath:
+        """Where it is in W&B."""
+        return SweepPath(self.entity, self.project, self.sweep_id)
+
+    @property
+    def flat_configuration(self) -> dict[str, Any]:
+        """W&B's sweep configuration, with the flat parameters."""
+        return {**self.sweep_configuration, "parameters": self.compiled.parameters}
+
+    @classmethod
+    def from_stored(cls, stored: Any) -> Sweep:
+        """Read the content of a sweep.json.
+
+        Raises:
+            ValueError: it is damaged, or of another format version.
+        """
+        version = stored.get("format_version") if isinstance(stored, dict) else None
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"format_version is {version!r}, this dysweep reads {FORMAT_VERSION}; "
+                "use the dysweep that made it"
+            )
+        try:
+            sweep = cls(**{field.name: stored[field.name] for field in fields(cls)})
+            check_id(sweep.sweep_id, "sweep_id")
+            sweep.compiled  # noqa: B018 - a damaged space is found here, not in the first run
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"damaged or unreadable ({type(error).__name__}: {error})") from None
+        return sweep
+
+    def to_json(self) -> str:
+        """Write it as one JSON text, with which it travels."""
+        return json.dumps(asdict(self), ensure_ascii=False)
 
     @cached_property
     def compiled(self) -> Space:
@@ -332,6 +401,17 @@ class SweepDirectory:
     def runs_path(self) -> Path:
         return self.path / "runs"
 
+    def check_free(self) -> None:
+        """Make sure that no sweep is here.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        if self.sweep_path.exists():
+            raise ConfigError(
+                f"{self.path}: holds a sweep already; choose another directory, or give its --sweep_id"
+            )
+
     def create(self, sweep: Sweep) -> None:
         """Make the directory; it is a sweep once sweep.json is there, which is written last and whole.
 
@@ -344,9 +424,7 @@ class SweepDirectory:
         except OSError as error:
             raise DirectoryError(f"{self.path}: cannot be made ({error.strerror})") from None
         if not create_atomically(self.sweep_path, asdict(sweep)):
-            raise ConfigError(
-                f"{self.path}: holds a sweep already; choose another directory, or give its --sweep_id"
-            )
+            self.check_free()
 
     @cached_property
     def sweep(self) -> Sweep:
@@ -357,22 +435,13 @@ class SweepDirectory:
             DirectoryError: the record is damaged, or of another format version.
         """
         try:
-            stored = read_json(self.sweep_path)
+            return Sweep.from_stored(read_json(self.sweep_path))
         except FileNotFoundError:
             raise NotFoundError(f"{self.path}: holds no sweep (sweep.json is missing)") from None
-        version = stored.get("format_version") if isinstance(stored, dict) else None
-        if version != FORMAT_VERSION:
-            raise DirectoryError(
-                f"{self.sweep_path}: format_version is {version!r}, this dysweep reads {FORMAT_VERSION}; "
-                "use the dysweep that made it"
-            )
-        try:
-            sweep = Sweep(**{field.name: stored[field.name] for field in fields(Sweep)})
-            check_id(sweep.sweep_id, "sweep_id")
-            sweep.compiled  # noqa: B018 - a damaged space is found here, not in the first run
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(self.sweep_path, error) from None
-        return sweep
+        except DirectoryError:
+            raise
+        except ValueError as error:
+            raise DirectoryError(f"{self.sweep_path}: {error}") from None
 
     def run(self, run_id: str) -> RunDirectory:
         """Find a run.

@@ -16,7 +16,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dysweep import __version__, evaluate, parallel
-from dysweep.checkpoint import State
+from dysweep.checkpoint import State, Sweep
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
 from dysweep.execution import Job
 from dysweep.files import load_file, parse_yaml
@@ -244,8 +244,11 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep_id = parallel.create(config)
     directory = parallel.sweep_directory(config, sweep_id)
     sweep = directory.sweep
-    size = Grid.of(sweep.compiled, sweep.sweep_configuration).size
-    print(f"sweep {sweep_id}: {size} run{'s' if size > 1 else ''}, in {directory.path}", file=sys.stderr)
+    print(f"sweep {sweep_id}: {_size(sweep)}in {directory.path}", file=sys.stderr)
+    if sweep.online:
+        from dysweep import tracking
+
+        print(f"  {tracking.page_of(sweep.path)}", file=sys.stderr)
     described = sweep.compiled.parameters
     width = max(map(len, described))
     for name, parameter in described.items():
@@ -257,6 +260,13 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
             shown += f", ... ({len(values)} values)" if len(values) > _SHOWN_VALUES else ""
         print(f"  {name:<{width}}  {shown}", file=sys.stderr)
     return sweep_id
+
+
+def _size(sweep: Sweep) -> str:
+    if sweep.sweep_configuration["method"] != "grid":
+        return ""
+    size = Grid.of(sweep.compiled, sweep.sweep_configuration).size
+    return f"{size} run{'s' if size > 1 else ''}, "
 
 
 def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:

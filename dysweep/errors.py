@@ -8,12 +8,13 @@ DysweepError                      anything that dysweep itself reports
 ├── DirectoryError (OSError)      a sweep directory cannot be read or written
 └── TrackingError (RuntimeError)  W&B refused or could not be reached
 
-Preempted (BaseException)         raised inside the running function when its process is told to stop
+Preempted (BaseException)         raised inside the running function when it has to stop
 """
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -65,7 +66,7 @@ class TrackingError(DysweepError, RuntimeError):
 
 
 class Preempted(BaseException):
-    """The process was told to stop (SIGTERM, SIGINT, SIGUSR1).
+    """The process was told to stop (SIGTERM, SIGINT, SIGUSR1), or W&B has stopped the run.
 
     It is no `Exception`, so that an `except Exception:` in a training loop does not swallow it.
 
@@ -73,7 +74,7 @@ class Preempted(BaseException):
         signum: the number of the signal.
     """
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int = signal.SIGTERM) -> None:
         super().__init__(f"signal {signum}")
         self.signum = signum
 

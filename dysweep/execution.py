@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import os
 import signal
@@ -16,9 +17,10 @@ from types import FrameType, TracebackType
 from typing import Any, TextIO
 
 from dysweep.checkpoint import Attempt, Heartbeat, State, Sweep
-from dysweep.errors import DirectoryError, FunctionError, Preempted, TrackingError
+from dysweep.errors import DirectoryError, FunctionError, LanguageError, Preempted, TrackingError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_STOP_RUN = signal.SIGUSR1
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Result:
 
     Args:
         attempt: the attempt.
-        outcome: finished, failed or preempted.
+        outcome: finished, failed, preempted or killed.
         value: what the function returned.
         error: what it raised.
         seconds: how long it took.
@@ -95,7 +97,9 @@ class StopSignals:
     def __init__(self, grace: float) -> None:
         self.grace = grace
         self.received: int | None = None
+        self.run_stopped = False
         self.when_grace_is_over: Callable[[], object] = lambda: None
+        self._thread = threading.get_ident()
         self._raising = False
         self._previous: dict[signal.Signals, Any] = {}
         self._timer: threading.Timer | None = None
@@ -122,7 +126,22 @@ class StopSignals:
         finally:
             self._raising = False
 
+    def stop_run(self) -> None:
+        """End the running function only, from another thread: W&B has stopped its run."""
+        self.run_stopped = True
+        if self._previous:
+            signal.pthread_kill(self._thread, _STOP_RUN)
+        elif self._raising:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._thread), ctypes.py_object(Preempted)
+            )
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.run_stopped and number == _STOP_RUN:
+            if self._raising:
+                self._raising = False
+                raise Preempted(number)
+            return
         if self.received is not None:
             self._end()
         self.received = number
@@ -141,7 +160,14 @@ class StopSignals:
 
 
 def run_attempt(
-    attempt: Attempt, sweep: Sweep, config: Mapping[str, Any], job: Job, stop: StopSignals
+    attempt: Attempt,
+    sweep: Sweep,
+    config: Mapping[str, Any],
+    job: Job,
+    stop: StopSignals,
+    *,
+    by_agent: bool = False,
+    from_scratch: bool = False,
 ) -> Result:
     """Execute a claimed attempt and record how it ended.
 
@@ -151,6 +177,8 @@ def run_attempt(
         config: the run's config.
         job: the function.
         stop: the signals that end it early.
+        by_agent: whether W&B has given the run to this process.
+        from_scratch: begin the W&B run again, instead of going on with it.
 
     Raises:
         TrackingError: W&B did not start the run.
@@ -158,27 +186,13 @@ def run_attempt(
     from dysweep import tracking
 
     begun = time.monotonic()
-    record = attempt.run.record()
     attempt.run.checkpoint_path.mkdir(exist_ok=True)
     value: Any = None
     error: BaseException | None = None
+    stop.run_stopped = False
     with Heartbeat(attempt), _captured(attempt) as log:
         stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, {})
-        try:
-            run = tracking.start_run(
-                run_id=attempt.run.run_id,
-                name=record.get("name"),
-                group=sweep.sweep_id,
-                entity=sweep.entity,
-                project=sweep.project,
-                assignment=record["assignment"],
-                config=config,
-                directory=attempt.run.path,
-                mark_preempting=job.mark_preempting,
-            )
-        except TrackingError as problem:
-            attempt.finish(State.FAILED, _described(problem), {})
-            raise
+        run = _tracked(attempt, sweep, config, job.mark_preempting, stop, by_agent, from_scratch)
         try:
             arguments = {
                 **job.arguments,
@@ -187,7 +201,7 @@ def run_attempt(
             }
             if job.use_lightning_logger:
                 arguments["logger"] = _lightning_logger(run)
-            with tracking.user_calls_join_the_run(), stop.interrupting():
+            with tracking.user_calls_join_the_run(sweep.online), stop.interrupting():
                 value = job.function(**arguments)
         except BaseException as raised:
             error = raised.with_traceback(_without_this_frame(raised))
@@ -203,7 +217,64 @@ def run_attempt(
     return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
 
 
+def fail_attempt(
+    attempt: Attempt, sweep: Sweep, problem: LanguageError, stop: StopSignals, *, by_agent: bool
+) -> Result:
+    """Record that a claimed attempt has no config to execute; W&B is told if it waits for the run.
+
+    Args:
+        attempt: the claim.
+        sweep: the sweep that the run belongs to.
+        problem: why there is no config.
+        stop: the signals.
+        by_agent: whether W&B has given the run to this process.
+
+    Raises:
+        TrackingError: W&B did not start the run.
+    """
+    if by_agent:
+        from dysweep import tracking
+
+        run = _tracked(attempt, sweep, {}, False, stop, by_agent, from_scratch=False)
+        tracking.end_run(run, exit_code=1, preempted=False)
+    attempt.finish(State.FAILED, {**_described(problem), "traceback": ""}, {})
+    return Result(attempt, State.FAILED, None, problem, 0.0)
+
+
+def _tracked(
+    attempt: Attempt,
+    sweep: Sweep,
+    config: Mapping[str, Any],
+    mark_preempting: bool,
+    stop: StopSignals,
+    by_agent: bool,
+    from_scratch: bool,
+) -> Any:
+    from dysweep import tracking
+
+    record = attempt.run.record()
+    try:
+        return tracking.start_run(
+            sweep=sweep.path,
+            online=sweep.online,
+            by_agent=by_agent,
+            run_id=attempt.run.run_id,
+            name=record.get("name"),
+            assignment=record["assignment"],
+            config=config,
+            directory=attempt.run.path,
+            from_scratch=from_scratch,
+            mark_preempting=mark_preempting,
+            when_stopped=stop.stop_run,
+        )
+    except TrackingError as problem:
+        attempt.finish(State.FAILED, _described(problem), {})
+        raise
+
+
 def _outcome(error: BaseException | None, stop: StopSignals) -> State:
+    if stop.run_stopped and isinstance(error, Preempted):
+        return State.KILLED
     if stop.received is not None or isinstance(error, (Preempted, KeyboardInterrupt)):
         return State.PREEMPTED
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
+import json
 import logging
 import os
 import secrets
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar
 
 from dysweep.agent import Agent
-from dysweep.checkpoint import Sweep, SweepDirectory, check_id
-from dysweep.errors import ConfigError, LanguageError, NotFoundError, TrackingError, closest
+from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
+from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, closest
 from dysweep.execution import Job, Result, StopSignals
 from dysweep.files import load_file
 from dysweep.naming import check_template, naming
@@ -223,7 +226,7 @@ def create(config: ResumableSweepConfig) -> str:
 
     Raises:
         ConfigError: the settings, the base config or the sweep configuration are wrong; nothing is made.
-        TrackingError: W&B serves no sweeps yet.
+        TrackingError: W&B did not take the sweep.
     """
     _say_by_default()
     base_config = copy_tree(_tree(config.base_config, "base_config"), ("base_config",))
@@ -236,27 +239,45 @@ def create(config: ResumableSweepConfig) -> str:
     _check_alternatives(space, base_config, config.allow_eval)
     check_template(config.run_name, space)
     mode = _mode(config)
-    if mode == "online":
-        if config.project is None and described.get("project") is None:
-            raise ConfigError(
-                "project: missing, and needed where W&B serves the sweep; "
-                "set WANDB_MODE=offline to let its own directory serve it"
-            )
-        raise TrackingError(
-            "this version serves sweeps from their directory only; set WANDB_MODE=offline (or mode: offline)"
+    project = config.project or described.get("project") or os.environ.get("WANDB_PROJECT")
+    if project is None and mode == "online":
+        raise ConfigError(
+            "project: missing, and needed where W&B serves the sweep (--project NAME); "
+            "set WANDB_MODE=offline to let its own directory serve it"
         )
-    Grid.of(space, described)
     sweep = Sweep(
         sweep_id=secrets.token_hex(4),
         mode=mode,
-        entity=config.entity,
-        project=config.project or described.get("project") or _DEFAULT_PROJECT,
+        entity=config.entity or described.get("entity"),
+        project=project or _DEFAULT_PROJECT,
         run_name=config.run_name,
         base_config=base_config,
         sweep_configuration=described,
         space=space.to_json(),
     )
-    sweep_directory(config, sweep.sweep_id).create(sweep)
+    directory = sweep_directory(config, sweep.sweep_id)
+    directory.check_free()
+    if mode == "offline" or described["method"] == "grid":
+        Grid.of(space, described)
+    if mode == "online":
+        return _create_online(config, sweep)
+    directory.create(sweep)
+    return sweep.sweep_id
+
+
+def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
+    """Let W&B serve a sweep; if it cannot be made whole, it is stopped."""
+    from dysweep import tracking
+
+    path = tracking.create_sweep(sweep.flat_configuration, sweep.entity, sweep.project)
+    try:
+        sweep = replace(sweep, entity=path.entity, project=path.project, sweep_id=path.sweep_id)
+        with TemporaryDirectory() as folder:
+            tracking.save_metadata(path, sweep.to_json(), Path(folder))
+        sweep_directory(config, sweep.sweep_id).create(sweep)
+    except BaseException:
+        tracking.stop_sweep(path)
+        raise
     return sweep.sweep_id
 
 
@@ -327,11 +348,12 @@ def sweep_directory(config: ResumableSweepConfig, sweep_id: str) -> SweepDirecto
 
 
 def find_sweep(config: ResumableSweepConfig) -> SweepDirectory:
-    """Find the directory of the sweep that the settings name.
+    """Find the directory of the sweep that the settings name, or make one for a sweep of W&B's.
 
     Raises:
         NotFoundError: there is no such sweep.
         DirectoryError: its record is damaged, or of another format version.
+        TrackingError: W&B could not be asked.
     """
     *owners, sweep_id = (config.sweep_id or "").split("/")
     if len(owners) > 2:
@@ -340,20 +362,42 @@ def find_sweep(config: ResumableSweepConfig) -> SweepDirectory:
         check_id(part, "sweep_id")
     directory = sweep_directory(config, check_id(sweep_id, "sweep_id"))
     if not directory.sweep_path.exists():
-        root = Path(config.default_root_dir)
-        known = sorted(
-            path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
-        )
-        shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
-        raise NotFoundError(
-            f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} "
-            "(default_root_dir says where to look)"
-        )
+        entity, project = [None, None, *owners][-2:]
+        project = project or config.project or os.environ.get("WANDB_PROJECT")
+        if _mode(config) == "offline" or project is None:
+            raise NotFoundError(_no_sweep(config, directory, sweep_id))
+        entity = entity or config.entity or os.environ.get("WANDB_ENTITY")
+        _fetch_sweep(directory, SweepPath(entity, project, sweep_id))
     if directory.sweep.sweep_id != sweep_id:
         raise NotFoundError(
             f"sweep_id: {directory.path} holds the sweep {directory.sweep.sweep_id!r}, not {sweep_id!r}"
         )
     return directory
+
+
+def _no_sweep(config: ResumableSweepConfig, directory: SweepDirectory, sweep_id: str) -> str:
+    root = Path(config.default_root_dir)
+    known = sorted(
+        path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
+    )
+    shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
+    more = "" if _mode(config) == "offline" else "; one that W&B serves is found by entity/project/id"
+    return (
+        f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} (default_root_dir says where to look)"
+        + more
+    )
+
+
+def _fetch_sweep(directory: SweepDirectory, path: SweepPath) -> None:
+    from dysweep import tracking
+
+    path, text = tracking.load_metadata(path)
+    try:
+        sweep = replace(Sweep.from_stored(json.loads(text)), entity=path.entity)
+    except ValueError as error:
+        raise DirectoryError(f"sweep_id: W&B's metadata of {path} cannot be read: {error}") from None
+    with contextlib.suppress(ConfigError):  # another agent has just made it
+        directory.create(sweep)
 
 
 def work(
@@ -377,6 +421,11 @@ def work(
     job.check()
     directory = find_sweep(config)
     sweep = directory.sweep
+    if sweep.online and _mode(config) == "offline":
+        raise ConfigError(
+            f"sweep_id: W&B serves the sweep {sweep.path}, so its runs need W&B; unset WANDB_MODE, "
+            "or create a sweep with mode: offline"
+        )
     if carries_code(sweep.compiled.tree) and not config.allow_eval:
         first = {p.name: p.encode(0) for p in sweep.compiled.swept if p.values}
         sweep.compiled.resolve(sweep.base_config, first, allow_eval=False)
@@ -386,7 +435,7 @@ def work(
     with StopSignals(config.grace) as stop:
         agent = Agent(directory, job, stop, name_of, config.allow_eval, config.lease, config.max_attempts)
         if config.rerun_id is not None:
-            yield agent.again(directory.run(config.rerun_id), config.resume, config.delete_checkpoints)
+            yield agent.again(config.rerun_id, config.resume, config.delete_checkpoints)
         else:
             done = 0
             if config.resume or config.recover:

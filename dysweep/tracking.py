@@ -1,70 +1,314 @@
-"""The only module that imports wandb: starting and ending W&B runs, in plain functions."""
+"""The only module that imports wandb: sweeps, agents and runs of the SDK, in plain functions."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import wandb
+import yaml
 
-from dysweep.errors import TrackingError
+from dysweep.checkpoint import SweepPath
+from dysweep.errors import DysweepError, NotFoundError, TrackingError
+
+_ENTITY = "WANDB_ENTITY"
+_PROJECT = "WANDB_PROJECT"
+_RUN_ID = "WANDB_RUN_ID"
+_SWEEP_ID = "WANDB_SWEEP_ID"
+_ASSIGNMENT_FILE = "WANDB_SWEEP_PARAM_PATH"
+_LEFT_BY_THE_SDK = (_ENTITY, _PROJECT, _RUN_ID, _SWEEP_ID, _ASSIGNMENT_FILE, "WANDB_DIR")
+_POLL_SECONDS = 0.2
+
+
+def create_sweep(
+    configuration: Mapping[str, Any], entity: str | None, project: str, prior_runs: Sequence[str] = ()
+) -> SweepPath:
+    """Make a sweep.
+
+    Args:
+        configuration: W&B's sweep configuration, with flat parameters.
+        entity: W&B's user or team; None for the user's default one.
+        project: W&B's project.
+        prior_runs: ids of runs that shall be in it from the start.
+
+    Returns:
+        where it is.
+
+    Raises:
+        TrackingError: W&B did not make it.
+    """
+    with _errors("W&B did not make the sweep"), _quiet_sdk():
+        with contextlib.redirect_stdout(None):  # the SDK prints the id there
+            sweep_id = wandb.sweep(dict(configuration), entity, project, list(prior_runs) or None)
+        # The SDK leaves there what the server said of the sweep's place.
+        return SweepPath(os.environ.get(_ENTITY), os.environ.get(_PROJECT, project), sweep_id)
+
+
+def page_of(path: SweepPath) -> str:
+    """Give the address of a sweep's page in W&B."""
+    return f"{wandb.util.app_url(wandb.setup().settings.base_url)}/{path.place}/sweeps/{path.sweep_id}"
+
+
+def stop_sweep(path: SweepPath) -> None:
+    """Stop a sweep, so that no agent gets runs of it."""
+    command = [sys.executable, "-m", "wandb", "sweep", "--stop", str(path)]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
+    """Keep a text with a sweep, in a run of its own whose id is made from the sweep's.
+
+    Args:
+        path: the sweep.
+        text: the text.
+        directory: where W&B puts its own folder `wandb/`.
+
+    Raises:
+        TrackingError: W&B did not take it.
+    """
+    with _errors("W&B did not take the sweep's metadata"), _quiet_sdk():
+        run = wandb.init(
+            entity=path.entity,
+            project=path.project,
+            id=path.metadata_run,
+            name=path.metadata_run,
+            job_type="dysweep-metadata",
+            tags=["dysweep"],
+            config={"dysweep": text},
+            dir=directory,
+            settings=wandb.Settings(mode="online", silent=True, console="off", disable_git=True),
+        )
+        run.finish()
+
+
+def load_metadata(path: SweepPath) -> tuple[SweepPath, str]:
+    """Read what `save_metadata` kept, with one request however many runs the project has.
+
+    Returns:
+        where the sweep is, with its entity, and the text.
+
+    Raises:
+        NotFoundError: there is none.
+        TrackingError: W&B could not be asked.
+    """
+    run = _fetch_run(path, path.metadata_run)
+    text = None if run is None else run.config.get("dysweep")
+    if run is None or not isinstance(text, str):
+        raise NotFoundError(
+            f"sweep_id: W&B has no sweep {path} of dysweep's (no run {path.metadata_run}): "
+            "it does not exist, was deleted, or was not made by dysweep_create"
+        )
+    return SweepPath(run.entity, path.project, path.sweep_id), text
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as W&B knows it.
+
+    Args:
+        name: its display name.
+        state: its state, in W&B's words.
+        sweep_id: the sweep that it belongs to.
+        config: its config.
+    """
+
+    name: str
+    state: str
+    sweep_id: str | None
+    config: dict[str, Any]
+
+
+def load_run(path: SweepPath, run_id: str) -> TrackedRun:
+    """Ask W&B for a run.
+
+    Raises:
+        NotFoundError: there is no such run.
+        TrackingError: W&B could not be asked.
+    """
+    run = _fetch_run(path, run_id)
+    if run is None:
+        raise NotFoundError(f"{run_id}: W&B has no such run in {path.place}")
+    return TrackedRun(run.name, run.state, run.sweep_name, dict(run.config))
+
+
+def _fetch_run(path: SweepPath, run_id: str) -> Any:
+    with _errors("W&B could not be asked"), _quiet_sdk():
+        try:
+            return wandb.Api({"entity": path.entity}).run(f"{path.place}/{run_id}")
+        except (ValueError, wandb.errors.CommError) as error:
+            if "could not find run" in str(error).lower():
+                return None
+            raise
+
+
+@dataclass
+class Assigned:
+    """A run that W&B has given to this process.
+
+    Args:
+        run_id: its id.
+        assignment: what the sweep chose.
+        when_stopped: called, from another thread, if W&B stops the run.
+        over: set when this process is done with it.
+    """
+
+    run_id: str
+    assignment: dict[str, Any]
+    when_stopped: Callable[[], object] = lambda: None
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+def assigned_runs(
+    path: SweepPath, count: int | None, directory: Path, stopping: Callable[[], bool]
+) -> Generator[Assigned, None, None]:
+    """Ask W&B for one run after the other, as `wandb.agent` does, until the sweep is done.
+
+    `wandb.agent` works in a thread of its own, so that the caller's thread, where signals arrive, can execute
+    the runs. A run is over when the caller asks for the next one. Closing the iterator ends the agent.
+
+    Args:
+        path: the sweep.
+        count: how many runs at most.
+        directory: where W&B puts its own folder `wandb/`.
+        stopping: tells whether to ask for no more runs.
+
+    Raises:
+        TrackingError: W&B does not serve the sweep.
+    """
+    handed: queue.Queue[Assigned | None] = queue.Queue()
+    failures: list[BaseException] = []
+
+    def job() -> None:
+        chosen = yaml.safe_load(Path(os.environ[_ASSIGNMENT_FILE]).read_text(encoding="utf-8"))
+        assigned = Assigned(
+            os.environ[_RUN_ID],
+            {key: item["value"] for key, item in chosen.items() if key != "wandb_version"},
+        )
+        try:
+            handed.put(assigned)
+            while not assigned.over.wait(_POLL_SECONDS):
+                pass
+        except Exception:  # this is how wandb.agent stops a run
+            assigned.when_stopped()
+            assigned.over.wait()
+
+    def work() -> None:
+        try:
+            wandb.agent(path.sweep_id, job, path.entity, path.project, count)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            handed.put(None)
+
+    quiet = _quiet_sdk(WANDB_DIR=str(directory.absolute()))
+    with _errors(f"W&B does not serve the sweep {path}"), quiet:
+        agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
+        agent.start()
+        told, assigned = False, None
+        try:
+            while True:
+                if stopping() and not told:
+                    told = True
+                    _interrupt(agent)
+                try:
+                    assigned = handed.get(timeout=_POLL_SECONDS)
+                except queue.Empty:
+                    continue
+                if assigned is None:
+                    break
+                yield assigned
+                assigned.over.set()
+        finally:
+            if not told:
+                _interrupt(agent)
+            if assigned is not None:
+                assigned.over.set()
+            agent.join()
+        if failures:
+            raise failures[0]
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise KeyboardInterrupt in a thread: this tells `wandb.agent` to ask for no more runs."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+    )
 
 
 def start_run(
     *,
+    sweep: SweepPath,
+    online: bool,
+    by_agent: bool,
     run_id: str,
     name: str | None,
-    group: str,
-    entity: str | None,
-    project: str,
     assignment: Mapping[str, Any],
     config: Mapping[str, Any],
     directory: Path,
+    from_scratch: bool,
     mark_preempting: bool,
+    when_stopped: Callable[[], object],
 ) -> wandb.Run:
-    """Start an offline W&B run.
+    """Start a W&B run, or go on with it.
 
     Args:
-        run_id: the run's id; several attempts of a run share it, and `wandb sync` makes one run of them.
+        sweep: the sweep that it belongs to; offline its id is the run's group.
+        online: whether W&B hears of it now, or by `wandb sync`.
+        by_agent: whether it is one of `assigned_runs`.
+        run_id: the run's id; several attempts of a run share it.
         name: its name; None leaves that to W&B.
-        group: the sweep's id.
-        entity: W&B's user or team.
-        project: W&B's project.
         assignment: the flat parameters, kept at the top of the run's config.
         config: the tree, kept as `dy_config` in the run's config.
         directory: where W&B puts its own folder `wandb/`.
+        from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
         mark_preempting: tell W&B that this run may be preempted.
+        when_stopped: called, from another thread, if W&B stops the run.
 
     Raises:
         TrackingError: W&B did not start the run.
     """
-    try:
+    settings: dict[str, Any] = {"silent": True, "disable_git": True, "reinit": "finish_previous"}
+    place: dict[str, Any] = {"id": run_id, "entity": sweep.entity, "project": sweep.project}
+    if not online:
+        settings["mode"] = "offline"
+        place["group"] = sweep.sweep_id
+    elif by_agent:
+        settings["mode"] = "online"
+        place = {}  # the SDK's environment says where the run belongs, and it takes that from nowhere else
+    else:
+        settings.update(mode="online", sweep_id=sweep.sweep_id, stop_fn=when_stopped)
+    quiet = _quiet_sdk() if online and not by_agent else nullcontext()
+    with _errors(f"W&B did not start the run {run_id}"), quiet:
         run = wandb.init(
-            mode="offline",
-            id=run_id,
+            **place,
+            resume=None if from_scratch else "allow",
             name=name,
-            group=group,
-            entity=entity,
-            project=project,
             config={**assignment, "dy_config": dict(config)},
             dir=directory,
-            settings=wandb.Settings(silent=True, disable_git=True, reinit="finish_previous"),
+            settings=wandb.Settings(**settings),
         )
         if mark_preempting:
             run.mark_preempting()
-    except Exception as error:  # the SDK raises many kinds, also undocumented ones
-        raise TrackingError(f"W&B did not start the run {run_id}: {error}") from error
     return run
 
 
 @contextmanager
-def user_calls_join_the_run() -> Iterator[None]:
-    """Let `wandb.init()` in the user's function give the active run, in notebooks too, and stay offline."""
+def user_calls_join_the_run(online: bool) -> Iterator[None]:
+    """Let `wandb.init()` in the user's function give the active run, in notebooks too."""
     before = wandb.setup().settings
-    wandb.setup(settings=wandb.Settings(reinit="return_previous", mode="offline"))
+    meanwhile = wandb.Settings(reinit="return_previous", mode="online" if online else "offline")
+    wandb.setup(settings=meanwhile)
     try:
         yield
     finally:
@@ -106,3 +350,42 @@ def _numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             numbers[prefix + key] = value
     return numbers
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    """Report whatever the SDK raises, of many and undocumented kinds, as one line."""
+    try:
+        yield
+    except DysweepError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TrackingError(f"{what}: {reason}") from error
+
+
+@contextmanager
+def _quiet_sdk(**environment: str) -> Iterator[None]:
+    """Keep the SDK from writing beside our messages, and undo what it changes in its environment variables.
+
+    Args:
+        environment: variables to set meanwhile.
+    """
+    environment["WANDB_SILENT"] = "true"
+    silent = wandb.setup().settings.silent
+    before = {name: os.environ.get(name) for name in (*_LEFT_BY_THE_SDK, *environment)}
+    os.environ.pop(_SWEEP_ID, None)  # it would make the SDK ignore which run is asked for
+    os.environ.update(environment)
+    _set_silent(True)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        _set_silent(silent)
+
+
+def _set_silent(silent: bool) -> None:
+    settings = wandb.Settings(silent=silent)
+    wandb.setup(settings=settings)
+    wandb.termsetup(settings, None)
