@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dysweep.parallel import (
         ResumableSweepConfig,
         dysweep_run_resume,
+        dysweep_sync,
         hierarchical_config,
         parse_dictionary_onto_dataclass,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "Space",
     "TrackingError",
     "dysweep_run_resume",
+    "dysweep_sync",
     "hierarchical_config",
     "parse_dictionary_onto_dataclass",
     "upsert",

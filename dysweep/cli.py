@@ -59,6 +59,22 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
     return _guarded(_run_resume, "dysweep_run_resume", about, argv, runs=True)
 
 
+def sync(argv: Sequence[str] | None = None) -> int:
+    """Run `dysweep_sync`.
+
+    Args:
+        argv: the arguments; the process's own by default.
+
+    Returns:
+        the exit code.
+    """
+    about = (
+        "Take an offline sweep to W&B: its runs that have ended, and a sweep that holds them. "
+        "Repeat it when more runs have ended."
+    )
+    return _guarded(_sync, "dysweep_sync", about, argv, runs=False)
+
+
 def create_script() -> None:
     """Entry point of the installed script."""
     sys.exit(create())
@@ -67,6 +83,11 @@ def create_script() -> None:
 def run_resume_script() -> None:
     """Entry point of the installed script."""
     sys.exit(run_resume())
+
+
+def sync_script() -> None:
+    """Entry point of the installed script."""
+    sys.exit(sync())
 
 
 def _guarded(
@@ -237,6 +258,11 @@ def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
         file=sys.stderr,
     )
     print(sweep_id)
+    return 0
+
+
+def _sync(options: dict[str, Any], settings: dict[str, Any]) -> int:
+    print(parallel.dysweep_sync(settings))
     return 0
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from dysweep.agent import Agent
 from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
-from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, closest
+from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, TrackingError, closest
 from dysweep.execution import Job, Result, StopSignals
 from dysweep.files import load_file
 from dysweep.naming import check_template, naming
@@ -132,6 +132,33 @@ def dysweep_run_resume(
     return results[0].value if single and results else None
 
 
+def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **settings: Any) -> str:
+    """Take an offline sweep to W&B: its runs that have ended, and a sweep that holds them.
+
+    It can be repeated when more runs have ended; what W&B has already is not sent again.
+
+    Args:
+        conf: the settings, with the sweep's id; entity and project override those of the sweep.
+        settings: fields that override conf.
+
+    Returns:
+        the address of the sweep's page in W&B.
+
+    Raises:
+        DysweepError: there is no such sweep, or W&B did not take it.
+    """
+    from dysweep import tracking
+    from dysweep.sync import sync
+
+    _say_by_default()
+    config = make_config(conf, settings)
+    if config.sweep_id is None:
+        raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
+    directory = find_sweep(replace(config, mode="offline"))
+    sweep = directory.sweep
+    return tracking.page_of(sync(directory, config.entity or sweep.entity, config.project or sweep.project))
+
+
 def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
     """Bring settings of any form into a ResumableSweepConfig; `settings` override `conf`.
 
@@ -241,8 +268,8 @@ def create(config: ResumableSweepConfig) -> str:
     mode = _mode(config)
     project = config.project or described.get("project") or os.environ.get("WANDB_PROJECT")
     if project is None and mode == "online":
-        raise ConfigError(
-            "project: missing, and needed where W&B serves the sweep (--project NAME); "
+        raise TrackingError(
+            "project: missing, and W&B needs it to serve the sweep (--project NAME); "
             "set WANDB_MODE=offline to let its own directory serve it"
         )
     sweep = Sweep(

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import wandb
 import yaml
 
+import wandb
 from dysweep.checkpoint import SweepPath
 from dysweep.errors import DysweepError, NotFoundError, TrackingError
 
@@ -57,7 +57,7 @@ def create_sweep(
 
 def page_of(path: SweepPath) -> str:
     """Give the address of a sweep's page in W&B."""
-    return f"{wandb.util.app_url(wandb.setup().settings.base_url)}/{path.place}/sweeps/{path.sweep_id}"
+    return f"{wandb.setup().settings.app_url}/{path.place}/sweeps/{path.sweep_id}"
 
 
 def stop_sweep(path: SweepPath) -> None:
@@ -150,6 +150,61 @@ def _fetch_run(path: SweepPath, run_id: str) -> Any:
             if "could not find run" in str(error).lower():
                 return None
             raise
+
+
+def folders_to_upload(directory: Path) -> list[Path]:
+    """List the offline W&B runs below a directory that are not in W&B yet, each a folder, oldest first."""
+    return [
+        folder
+        for folder in sorted(directory.glob("wandb/offline-run-*"))
+        if any(folder.glob("*.wandb")) and not any(folder.glob("*.wandb.synced"))
+    ]
+
+
+def upload(folders: Sequence[Path], place: SweepPath) -> None:
+    """Bring offline W&B runs to W&B.
+
+    Args:
+        folders: their folders.
+        place: the entity and project.
+
+    Raises:
+        TrackingError: W&B did not take all of them.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", "--project", place.project]
+    command += [] if place.entity is None else ["--entity", place.entity]
+    shown = subprocess.run(
+        [*command, *map(str, folders)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    left = [folder for folder in folders if not any(folder.glob("*.wandb.synced"))]
+    if left:
+        reason = _explained(" ".join(shown.stdout.split())[-400:])
+        raise TrackingError(f"W&B did not take {len(left)} of the runs, {left[0]} the first: ...{reason}")
+
+
+def runs_of_group(place: SweepPath, group: str) -> tuple[str | None, dict[str, str | None]]:
+    """List the runs of a group.
+
+    Args:
+        place: the entity and project.
+        group: the runs' group.
+
+    Returns:
+        the entity, and for every run's id the id of the sweep that it is in.
+
+    Raises:
+        TrackingError: W&B could not be asked.
+    """
+    with _errors("W&B could not be asked"), _quiet_sdk():
+        api = wandb.Api({"entity": place.entity})
+        entity = place.entity or api.default_entity
+        runs = api.runs(f"{entity}/{place.project}", filters={"group": group}, per_page=1000)
+        return entity, {run.id: run.sweep_name for run in runs}
 
 
 @dataclass
@@ -361,7 +416,17 @@ def _errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise TrackingError(f"{what}: {reason}") from error
+        raise TrackingError(f"{what}: {_explained(reason)}") from error
+
+
+def _explained(reason: str) -> str:
+    """Add how to mend it to what the SDK says."""
+    if "API key" in reason or "No authentication" in reason or "not logged in" in reason:
+        return f"{reason.rstrip('.')}; run `wandb login`, or work without an account: WANDB_MODE=offline"
+    if "did not respond in time" in reason or "connect" in reason.lower():
+        address = wandb.setup().settings.base_url
+        return f"{address} cannot be reached ({reason.rstrip('.')}); to work without it: WANDB_MODE=offline"
+    return reason
 
 
 @contextmanager

@@ -9,7 +9,7 @@ PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
     {"cli"},
     {"parallel"},
-    {"agent", "naming"},
+    {"agent", "naming", "sync"},
     {"execution"},
     {"offline", "tracking"},
     {"checkpoint"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -86,11 +87,6 @@ class Backend:
         self.runs: dict[tuple[str, str, str], Run] = {}
         self.sweeps: dict[str, Sweep] = {}
         self.agents: dict[str, str] = {}
-        self._numbers = itertools.count(1)
-
-    def new_id(self, prefix: str) -> str:
-        """Give an id of eight characters."""
-        return f"{prefix}{next(self._numbers):0{8 - len(prefix)}d}"
 
     def check_entity(self, entity: str | None) -> str:
         """Give the entity, the default one for none."""
@@ -160,7 +156,7 @@ class Backend:
             if not any(run.state in ("running", "pending") for run in self.runs_of(sweep.name)):
                 sweep.state = "FINISHED"
             return [{"type": "exit"}]
-        run = Run(sweep.entity, sweep.project, self.new_id("r"), sweep=sweep.name)
+        run = Run(sweep.entity, sweep.project, new_id(), sweep=sweep.name)
         run.config = {key: {"value": value} for key, value in point.items()}
         run.display_name = f"{sweep.name}-sweep-{len(self.runs_of(sweep.name)) + 1}"
         self.runs[run.entity, run.project, run.name] = run
@@ -184,6 +180,11 @@ class Backend:
             if chosen not in taken:
                 return chosen
         return None
+
+
+def new_id() -> str:
+    """Give an id as W&B's are: eight small letters and digits."""
+    return secrets.token_hex(4)
 
 
 def parse_sweep_config(text: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from wandb_server.backend import DEFAULT_ENTITY, Backend, Refused, Run, Sweep, parse_sweep_config
+from wandb_server.backend import DEFAULT_ENTITY, Backend, Refused, Run, Sweep, new_id, parse_sweep_config
 
 Variables = dict[str, Any]
 VIEWER = {
@@ -38,11 +38,13 @@ def upsert_sweep(backend: Backend, variables: Variables) -> Any:
     entity = backend.check_entity(variables.get("entityName"))
     identifier = variables.get("id")
     if identifier is not None:
-        sweep = backend.sweeps[_plain(identifier)]
+        sweep = next(
+            each for each in backend.sweeps.values() if _identifier("Sweep", each.name) == identifier
+        )
     else:
         project = variables.get("projectName") or "uncategorized"
         config = parse_sweep_config(variables["config"])
-        sweep = Sweep(entity, project, backend.new_id("s"), config)
+        sweep = Sweep(entity, project, new_id(), config)
         backend.sweeps[sweep.name] = sweep
     if variables.get("state"):
         sweep.state = variables["state"]
@@ -55,7 +57,7 @@ def upsert_sweep(backend: Backend, variables: Variables) -> Any:
 
 def create_agent(backend: Backend, variables: Variables) -> Any:
     sweep = backend.find_sweep(variables["sweep"], variables.get("entityName"), variables.get("projectName"))
-    agent = backend.new_id("a")
+    agent = new_id()
     backend.agents[agent] = sweep.name
     return {"createAgent": {"agent": {"id": agent}}}
 

@@ -1,0 +1,504 @@
+"""Sweeps that W&B serves: the unmodified SDK against a local server that speaks its protocol."""
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from wandb_server import Fault, Server
+from wandb_server.backend import Run, Sweep
+
+import wandb
+from dysweep import TrackingError, cli, dysweep_run_resume
+from dysweep.checkpoint import State, SweepDirectory
+
+CONFIG = """
+project: study
+base_config: {lr: 0.1, dataset: {type: mnist, options: {}}}
+sweep_configuration:
+  metric: {name: loss, goal: minimize}
+  parameters:
+    lr: {sweep: true, values: [1.0, 1e-3]}
+    dataset: {sweep: true, sweep_alias: [digits, pictures], values: [{}, {type: cifar10}]}
+"""
+FUNCTIONS = """
+import time
+import wandb
+
+def trains(config, checkpoint_dir):
+    for step in range(3):
+        wandb.log({"loss": config["lr"] * step})
+
+def fails_once(config, checkpoint_dir):
+    trains(config, checkpoint_dir)
+    broken = config["lr"] == 1e-3 and config["dataset"]["type"] == "mnist"
+    if broken and not (checkpoint_dir / "seen").exists():
+        (checkpoint_dir / "seen").touch()
+        raise ValueError("the loss is nan")
+
+def waits(config, checkpoint_dir):
+    trains(config, checkpoint_dir)
+    if not (checkpoint_dir / "told").exists():
+        try:
+            (checkpoint_dir / "started").touch()
+            time.sleep(60)
+        finally:
+            (checkpoint_dir / "told").touch()
+"""
+PLAIN_AGENT = """
+import sys, wandb
+
+def main():
+    with wandb.init():
+        for step in range(3):
+            wandb.log({"loss": step})
+
+wandb.agent(sys.argv[1], main, "researcher", "study", count=int(sys.argv[2]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def files(own_folder):
+    (own_folder / "config.yaml").write_text(CONFIG)
+    (own_folder / "functions.py").write_text(FUNCTIONS)
+    (own_folder / "plain_agent.py").write_text(PLAIN_AGENT)
+
+
+@pytest.fixture
+def servers(monkeypatch):
+    """Give a function that starts servers; this process and those that it starts go to the newest."""
+    started = []
+
+    def server():
+        started.append(Server().start())
+        for name, value in started[-1].environment.items():
+            monkeypatch.setenv(name, value)
+        wandb.teardown()
+        return started[-1]
+
+    yield server
+    wandb.teardown()
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture
+def server(servers):
+    return servers()
+
+
+def create(capsys):
+    assert cli.create(["-c", "config.yaml"]) == 0
+    return capsys.readouterr().out.strip()
+
+
+def run(function, sweep_id, *arguments):
+    return cli.run_resume(
+        ["--package", "functions", "--function", function, "--sweep_id", sweep_id, *arguments]
+    )
+
+
+def directory(sweep_id):
+    return SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
+
+
+def states(sweep_id):
+    return Counter(str(run.state()) for run in directory(sweep_id).runs())
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+def test_the_commands_of_the_readme_work_online(server, start):
+    process = start("dysweep_create", "-c", "config.yaml")
+    out, err = process.communicate()
+    sweep_id = out.strip()
+    assert process.returncode == 0 and f"{server.url}/researcher/study/sweeps/{sweep_id}" in err
+    assert server.backend.sweeps[sweep_id].config["parameters"] == {
+        "dataset": {"values": ["digits", "pictures"]},
+        "lr": {"values": [1.0, 0.001]},
+    }
+    metadata = server.backend.run(f"dysweep-{sweep_id}")
+    assert (metadata.job_type, metadata.tags, metadata.sweep) == ("dysweep-metadata", ["dysweep"], None)
+
+    work = ["--package", "functions", "--function", "fails_once", "--sweep_id", sweep_id]
+    agents = [start("dysweep_run_resume", *work) for _ in range(2)]
+    shown = [agent.communicate()[1] for agent in agents]
+    assert sorted(agent.returncode for agent in agents) == [0, 1]
+    assert sum("ValueError: the loss is nan" in err for err in shown) == 1
+    runs = server.backend.runs_of(sweep_id)
+    points = [(run.values["lr"], run.values["dataset"]) for run in runs]
+    assert sorted(points) == [(0.001, "digits"), (0.001, "pictures"), (1, "digits"), (1, "pictures")]
+    assert Counter(run.state for run in runs) == {"finished": 3, "failed": 1}
+    assert all(run.steps == [0, 1, 2] for run in runs)
+    for run in runs:
+        kind = {"digits": "mnist", "pictures": "cifar10"}[run.values["dataset"]]
+        assert run.values["dy_config"]["dataset"]["type"] == kind
+        stored = directory(sweep_id).run(run.name)
+        assert stored.config() == {"lr": run.values["lr"], "dataset": {"type": kind, "options": {}}}
+        assert stored.state() == run.state
+
+    [failed] = [run for run in runs if run.state == "failed"]
+    server.requests.clear()
+    process = start("dysweep_run_resume", *work, "--resume", "True")
+    assert "1 run finished" in process.communicate()[1] and process.returncode == 0
+    assert (failed.state, failed.sweep, failed.steps) == ("finished", sweep_id, [0, 1, 2, 3, 4, 5])
+    assert failed.values["lr"] == 0.001 and failed.values["dy_config"]["dataset"] == {"type": "mnist"}
+    assert server.requests["RunResumeStatus"] == 1 and server.requests["CreateAgent"] == 0
+
+    process = start("dysweep_run_resume", *work, "--rerun_id", failed.name)
+    assert process.wait() == 1
+    assert (failed.state, failed.sweep, failed.steps) == ("failed", sweep_id, [0, 1, 2])
+    assert (directory(sweep_id).run(failed.name).path / "checkpoint.0001/seen").exists()
+    process = start("dysweep_run_resume", *work, "--rerun_id", failed.name, "--resume", "True")
+    assert process.wait() == 0
+    assert (failed.state, failed.steps) == ("finished", [0, 1, 2, 3, 4, 5])
+
+    process = start("dysweep_run_resume", *work)  # the grid hands out nothing again
+    assert "no run was left to execute" in process.communicate()[1] and process.returncode == 0
+    assert len(server.backend.runs_of(sweep_id)) == 4
+
+
+def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys):
+    def begin(kind, count):
+        server = servers()
+        sweep_id = create(capsys)
+        for number in range(500 if kind == "crowded" else 0):
+            key = ("researcher", "study", f"other{number}")
+            server.backend.runs[key] = Run(*key, state="finished")
+        server.requests.clear()
+        if kind == "plain":
+            return start(sys.executable, "plain_agent.py", sweep_id, count), server
+        root = "dysweep_logs" if kind == "local" else f"logs-{kind}-{count}"
+        work = [
+            "--package",
+            "functions",
+            "--function",
+            "trains",
+            "--sweep_id",
+            f"researcher/study/{sweep_id}",
+        ]
+        return start("dysweep_run_resume", *work, "--count", count, "--default_root_dir", root), server
+
+    agents = {
+        (kind, count): begin(kind, count)
+        for kind in ("plain", "fresh", "crowded", "local")
+        for count in (1, 2)
+    }
+    requests = {}
+    for key, (process, server) in agents.items():
+        assert process.wait() == 0, process.communicate()
+        sent_by_the_clock = server.requests["sdk"] + server.requests["Heartbeat"]
+        requests[key] = server.requests.total() - sent_by_the_clock
+
+    def per_run(kind):
+        return requests[kind, 2] - requests[kind, 1]
+
+    def at_start(kind):
+        return requests[kind, 1] - per_run(kind)
+
+    assert at_start("fresh") <= at_start("plain") + 2
+    assert at_start("crowded") == at_start("fresh")
+    assert at_start("local") == at_start("plain")
+    assert max(map(per_run, ("fresh", "crowded", "local"))) <= per_run("plain") + 2
+
+
+def test_the_tree_can_be_filtered_in_wandb(server, capsys):
+    sweep_id = create(capsys)
+    assert run("trains", sweep_id, "--count", "3") == 0
+    runs = wandb.Api().runs("researcher/study", filters={"config.dy_config.value.dataset.type": "cifar10"})
+    assert [each.config["dataset"] for each in runs] == ["pictures"]
+
+
+def test_functions_run_in_the_thread_that_calls_and_the_environment_stays_as_it_was(server):
+    before = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    seen = []
+
+    def function(config, checkpoint_dir):
+        seen.append((threading.current_thread(), wandb.run.project, wandb.run.sweep_id, config["lr"]))
+
+    space = {"lr": {"sweep": True, "values": [1, 2]}}
+    sweep_id = dysweep_run_resume(base_config={}, sweep_configuration=space, project="study")
+    dysweep_run_resume(function=function, sweep_id=sweep_id, count=1)
+    assert seen == [(threading.current_thread(), "study", sweep_id, 1)]
+    assert {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} == before
+    assert wandb.setup().settings.silent is False
+
+
+def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
+    sweep_id = create(capsys)
+    assert run("fails_once", sweep_id, "--count", "3") == 1
+    [failed] = [each for each in server.backend.runs_of(sweep_id) if each.state == "failed"]
+    shutil.rmtree("dysweep_logs")
+    path = f"researcher/study/{sweep_id}"
+    assert run("trains", path, "--rerun_id", failed.name, "--resume", "True") == 0
+    assert (failed.state, failed.sweep, failed.steps) == ("finished", sweep_id, [0, 1, 2, 3, 4, 5])
+    stored = directory(sweep_id).run(failed.name)
+    assert stored.config() == {"lr": 0.001, "dataset": {"type": "mnist", "options": {}}}
+    capsys.readouterr()
+    for run_id, message in [
+        ("nowhere", "nowhere: W&B has no such run in researcher/study"),
+        (f"dysweep-{sweep_id}", "is no run of the sweep"),
+    ]:
+        assert run("trains", path, "--rerun_id", run_id) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_preempted_run_is_queued_by_wandb_and_goes_on_from_its_checkpoint(server, start, capsys):
+    sweep_id = create(capsys)
+    work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
+    agent = start("dysweep_run_resume", *work)
+    [started] = wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
+    agent.send_signal(signal.SIGTERM)
+    _, err = agent.communicate()
+    assert agent.returncode == 128 + signal.SIGTERM and "Traceback" not in err
+    [preempted] = server.backend.runs_of(sweep_id)
+    assert preempted.state == "preempted" and started.with_name("told").exists()
+    assert start("dysweep_run_resume", *work).wait() == 0
+    assert [(each.state, each.steps) for each in server.backend.runs_of(sweep_id)] == [
+        ("finished", [0, 1, 2, 3, 4, 5])
+    ]
+    assert directory(sweep_id).run(preempted.name).last_attempt().number == 2
+
+
+def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queues_it(server, start, capsys):
+    sweep_id = create(capsys)
+    agent = start(
+        "dysweep_run_resume", "--package", "functions", "--function", "waits", "--sweep_id", sweep_id
+    )
+    wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
+    agent.send_signal(signal.SIGTERM)
+    agent.communicate()
+    assert run("waits", sweep_id, "--resume") == 0
+    [done] = server.backend.runs_of(sweep_id)
+    assert server.backend.sweeps[sweep_id].requeued == [done.name]
+    capsys.readouterr()
+    assert run("trains", sweep_id, "--count", "1") == 0
+    assert f"{done.name}: W&B gives it out again, but it is finished" in capsys.readouterr().err
+    assert done.steps == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys, monkeypatch, resumed):
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
+    sweep_id = create(capsys)
+    work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
+    if resumed:
+        assert run("fails_once", sweep_id, "--count", "3") == 1
+        work[-2:] = ["--resume", "True"]
+    agent = start("dysweep_run_resume", *work)
+    [started] = wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
+    stopped = server.backend.run(started.parent.parent.name)
+    stopped.stop_asked = True
+    _, err = agent.communicate()
+    assert agent.returncode == 1 and "killed" in err and "Traceback" not in err
+    assert stopped.state == "killed"
+    assert directory(sweep_id).run(stopped.name).state() is State.KILLED
+    assert run("trains", sweep_id, "--resume") == 0
+    assert "no run to resume" in capsys.readouterr().err
+
+
+def test_wandb_is_told_from_the_start_that_runs_may_be_preempted(server, start, capsys):
+    sweep_id = create(capsys)
+    work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--mark_preempting"]
+    agent = start("dysweep_run_resume", *work)
+    wait_for(lambda: any(each.preempting for each in server.backend.runs_of(sweep_id)))
+    wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
+    agent.kill()
+    agent.communicate()
+    [lost] = server.backend.runs_of(sweep_id)
+    lost.preempting = False
+    again = start("dysweep_run_resume", *work, "--resume", "True")
+    wait_for(lambda: lost.preempting)
+    again.kill()
+
+
+def test_processes_that_resume_at_once_execute_each_run_once(server, start, capsys):
+    sweep_id = create(capsys)
+    assert run("fails_once", sweep_id) == 1
+    for each in list(directory(sweep_id).runs())[:3]:
+        shutil.rmtree(each.attempts_path)  # as if their claims had been lost with a power failure
+    work = ["--package", "functions", "--function", "trains", "--sweep_id", sweep_id, "--resume", "True"]
+    processes = [start("dysweep_run_resume", *work) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert states(sweep_id) == {"finished": 4}
+
+
+def test_runs_go_on_while_the_server_is_out_of_order(server, capsys):
+    sweep_id = create(capsys)
+    for operation in ("Heartbeat", "UpsertBucket", "file_stream", "RunResumeStatus"):
+        server.faults.append(Fault(operation, times=1, status=500))
+        server.faults.append(Fault(operation, times=1, status=429, retry_after=1))
+    assert run("trains", sweep_id, "--count", "2") == 0
+    assert [fault.times for fault in server.faults] == [0] * 8
+    assert [(each.state, each.steps) for each in server.backend.runs_of(sweep_id)] == [
+        ("finished", [0, 1, 2])
+    ] * 2
+
+
+def test_a_sweep_whose_metadata_wandb_refuses_is_stopped(server, capsys):
+    server.faults.append(Fault("UpsertBucket", times=9, status=400))
+    assert cli.create(["-c", "config.yaml"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and "W&B did not take the sweep's metadata" in err
+    [sweep] = server.backend.sweeps.values()
+    assert sweep.state == "FINISHED"
+    assert not Path("dysweep_logs").exists()
+
+
+MISTAKES = {
+    "no project": (["-c", "config.yaml"], {}, "project: missing"),
+    "no API key": (["-c", "config.yaml", "--project", "p"], {"WANDB_API_KEY": None}, "run `wandb login`"),
+    "a wrong API key": (
+        ["-c", "config.yaml", "--project", "p"],
+        {"WANDB_API_KEY": "x" * 40},
+        "run `wandb login`, or work without an account: WANDB_MODE=offline",
+    ),
+    "a wrong entity": (["-c", "config.yaml", "--project", "p", "--entity", "nobody"], {}, "nobody not found"),
+    "no server": (
+        ["-c", "config.yaml", "--project", "p"],
+        {"WANDB_BASE_URL": "http://127.0.0.1:9"},
+        "http://127.0.0.1:9 cannot be reached",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "environment", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_what_prevents_a_sweep_is_one_line_and_nothing_is_made(
+    server, start, monkeypatch, arguments, environment, message
+):
+    Path("config.yaml").write_text(CONFIG.replace("project: study\n", ""))
+    for name, value in environment.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    process = start("dysweep_create", *arguments)
+    out, err = process.communicate()
+    assert (process.returncode, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("dysweep_create: ") and message in err
+    assert server.backend.sweeps == {} and not Path("dysweep_logs").exists()
+
+
+def test_a_sweep_that_cannot_be_worked_on_is_one_line(server, capsys):
+    sweep_id = create(capsys)
+    del server.backend.sweeps[sweep_id]
+    assert run("trains", sweep_id) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"W&B does not serve the sweep researcher/study/{sweep_id}" in err
+    server.backend.sweeps["foreign"] = Sweep("researcher", "study", "foreign", {})
+    for path, message in [
+        ("researcher/study/nothing", "does not exist, was deleted, or was not made by dysweep_create"),
+        ("researcher/study/foreign", "was not made by dysweep_create"),
+        ("nobody/study/nothing", "entity nobody not found"),
+        ("nothing", "one that W&B serves is found by entity/project/id"),
+    ]:
+        assert run("trains", path) == 1
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and message in err
+    assert os.listdir("dysweep_logs") == [f"checkpoints-{sweep_id}"]
+    with pytest.raises(TrackingError):
+        dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id)
+
+
+def test_an_online_sweep_is_not_worked_on_offline(server, capsys, monkeypatch):
+    sweep_id = create(capsys)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run("trains", sweep_id) == 2
+    assert "unset WANDB_MODE" in capsys.readouterr().err
+
+
+def test_random_search_is_served_until_run_cap(server, capsys):
+    Path("config.yaml").write_text(
+        "project: study\nbase_config: {}\nsweep_configuration:\n  method: random\n  run_cap: 2\n"
+        "  parameters: {lr: {sweep: true, min: 0.0, max: 1.0}}\n"
+    )
+    sweep_id = create(capsys)
+    assert run("trains", sweep_id) == 0
+    configs = [each.config() for each in directory(sweep_id).runs()]
+    assert len(configs) == 2 and all(0 <= config["lr"] <= 1 for config in configs)
+
+
+def test_an_offline_sweep_is_taken_to_wandb_and_nothing_is_doubled(server, start, monkeypatch):
+    root = Path(__file__).parent.parent
+    options = ["--default_root_dir", Path("dysweep_logs").absolute()]
+    function = ["--package", "tutorials.quickstart.train", "--function", "main"]
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def work(*arguments):
+        process = start("dysweep_run_resume", *function, *options, *arguments, cwd=root)
+        assert process.wait() == 0, process.communicate()
+
+    def sync():
+        process = start("dysweep_sync", "--sweep_id", sweep_id, *options)
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        return out.strip()
+
+    work("-c", "tutorials/quickstart/config.yaml", "--count", "4")
+    [path] = Path("dysweep_logs").iterdir()
+    sweep_id = path.name.removeprefix("checkpoints-")
+    page = sync()
+    [sweep] = server.backend.sweeps.values()
+    assert page == f"{server.url}/researcher/dysweep-quickstart/sweeps/{sweep.name}"
+    assert sweep.config["parameters"]["model"] == {"values": ["knn", "tree", "softmax", "bayes"]}
+
+    def on_server():
+        return {
+            each.name: (each.sweep, each.state, each.steps, each.values)
+            for each in server.backend.runs.values()
+        }
+
+    first = on_server()
+    assert len(first) == 4
+    for each in directory(sweep_id).runs():
+        belongs, state, steps, values = first[each.run_id]
+        assert (belongs, state, steps) == (sweep.name, "finished", list(range(20)))
+        assert values == {**each.record()["assignment"], "dy_config": values["dy_config"]}
+        assert values["dy_config"]["model"]["class_path"] == each.config()["model"]["class_path"]
+    uploads = server.requests["file_stream"]
+    assert sync() == page
+    assert on_server() == first and server.requests["file_stream"] == uploads
+
+    work("--sweep_id", sweep_id, "--count", "2")
+    assert sync() == page
+    second = on_server()
+    assert len(second) == 6 and {name: second[name] for name in first} == first
+    assert all(each[:3] == (sweep.name, "finished", list(range(20))) for each in second.values())
+    assert len(server.backend.sweeps) == 1
+
+
+def test_resumed_offline_runs_are_synced_as_one_run(server, capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    sweep_id = create(capsys)
+    assert run("fails_once", sweep_id) == 1
+    assert run("fails_once", sweep_id, "--resume") == 0
+    assert cli.sync(["--sweep_id", sweep_id]) == 0
+    steps = {each.name: each.steps for each in server.backend.runs.values()}
+    assert sorted(steps.values()) == [[0, 1, 2]] * 3 + [[0, 1, 2, 3, 4, 5]]
+    assert {each.state for each in server.backend.runs.values()} == {"finished"}
+
+
+def test_sync_says_what_is_in_its_way(server, capsys, monkeypatch):
+    online = create(capsys)
+    assert cli.sync(["--sweep_id", online]) == 2
+    assert "is served by W&B, where its runs are already" in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    sweep_id = create(capsys)
+    assert cli.sync(["--sweep_id", sweep_id]) == 2
+    assert "no run has ended yet" in capsys.readouterr().err
+    assert run("trains", sweep_id, "--count", "1") == 0
+    monkeypatch.delenv("WANDB_API_KEY")
+    capsys.readouterr()
+    assert cli.sync(["--sweep_id", sweep_id]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "W&B did not take 1 of the runs" in err and "wandb login" in err
+    assert cli.sync([]) == 2
+    assert "sweep_id: missing" in capsys.readouterr().err
