@@ -339,10 +339,6 @@ BAD_CONFIGS = {
         "base_config: {}\nrun_name: '{lrr}'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
         "run_name: 'lrr' is no parameter; did you mean 'lr'?",
     ),
-    "online without project": (
-        "mode: online\nbase_config: {}\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
-        "project: missing",
-    ),
     "a date": ("base_config: {a: !!timestamp 2020-01-01}", "base_config.a: a date cannot stand in a config"),
 }
 

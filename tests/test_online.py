@@ -65,7 +65,7 @@ wandb.agent(sys.argv[1], main, "researcher", "study", count=int(sys.argv[2]))
 @pytest.fixture(autouse=True)
 def files(own_folder):
     (own_folder / "config.yaml").write_text(CONFIG)
-    (own_folder / "functions.py").write_text(FUNCTIONS)
+    (own_folder / "online_functions.py").write_text(FUNCTIONS)
     (own_folder / "plain_agent.py").write_text(PLAIN_AGENT)
 
 
@@ -99,7 +99,7 @@ def create(capsys):
 
 def run(function, sweep_id, *arguments):
     return cli.run_resume(
-        ["--package", "functions", "--function", function, "--sweep_id", sweep_id, *arguments]
+        ["--package", "online_functions", "--function", function, "--sweep_id", sweep_id, *arguments]
     )
 
 
@@ -131,7 +131,7 @@ def test_the_commands_of_the_readme_work_online(server, start):
     metadata = server.backend.run(f"dysweep-{sweep_id}")
     assert (metadata.job_type, metadata.tags, metadata.sweep) == ("dysweep-metadata", ["dysweep"], None)
 
-    work = ["--package", "functions", "--function", "fails_once", "--sweep_id", sweep_id]
+    work = ["--package", "online_functions", "--function", "fails_once", "--sweep_id", sweep_id]
     agents = [start("dysweep_run_resume", *work) for _ in range(2)]
     shown = [agent.communicate()[1] for agent in agents]
     assert sorted(agent.returncode for agent in agents) == [0, 1]
@@ -256,7 +256,7 @@ def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
 
 def test_a_preempted_run_is_queued_by_wandb_and_goes_on_from_its_checkpoint(server, start, capsys):
     sweep_id = create(capsys)
-    work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
+    work = ["--package", "online_functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
     agent = start("dysweep_run_resume", *work)
     [started] = wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
     agent.send_signal(signal.SIGTERM)
@@ -274,7 +274,7 @@ def test_a_preempted_run_is_queued_by_wandb_and_goes_on_from_its_checkpoint(serv
 def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queues_it(server, start, capsys):
     sweep_id = create(capsys)
     agent = start(
-        "dysweep_run_resume", "--package", "functions", "--function", "waits", "--sweep_id", sweep_id
+        "dysweep_run_resume", "--package", "online_functions", "--function", "waits", "--sweep_id", sweep_id
     )
     wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
     agent.send_signal(signal.SIGTERM)
@@ -292,7 +292,7 @@ def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queue
 def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys, monkeypatch, resumed):
     monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
     sweep_id = create(capsys)
-    work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
+    work = ["--package", "online_functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
     if resumed:
         assert run("fails_once", sweep_id, "--count", "3") == 1
         work[-2:] = ["--resume", "True"]
@@ -310,7 +310,15 @@ def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys,
 
 def test_wandb_is_told_from_the_start_that_runs_may_be_preempted(server, start, capsys):
     sweep_id = create(capsys)
-    work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--mark_preempting"]
+    work = [
+        "--package",
+        "online_functions",
+        "--function",
+        "waits",
+        "--sweep_id",
+        sweep_id,
+        "--mark_preempting",
+    ]
     agent = start("dysweep_run_resume", *work)
     wait_for(lambda: any(each.preempting for each in server.backend.runs_of(sweep_id)))
     wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
@@ -328,7 +336,16 @@ def test_processes_that_resume_at_once_execute_each_run_once(server, start, caps
     assert run("fails_once", sweep_id) == 1
     for each in list(directory(sweep_id).runs())[:3]:
         shutil.rmtree(each.attempts_path)  # as if their claims had been lost with a power failure
-    work = ["--package", "functions", "--function", "trains", "--sweep_id", sweep_id, "--resume", "True"]
+    work = [
+        "--package",
+        "online_functions",
+        "--function",
+        "trains",
+        "--sweep_id",
+        sweep_id,
+        "--resume",
+        "True",
+    ]
     processes = [start("dysweep_run_resume", *work) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     assert states(sweep_id) == {"finished": 4}
