@@ -50,6 +50,7 @@ def waits(config, checkpoint_dir):
         finally:
             (checkpoint_dir / "told").touch()
 """
+FUNCTION = ["--package", "online_functions", "--function"]
 PLAIN_AGENT = """
 import sys, wandb
 
@@ -98,9 +99,7 @@ def create(capsys):
 
 
 def run(function, sweep_id, *arguments):
-    return cli.run_resume(
-        ["--package", "online_functions", "--function", function, "--sweep_id", sweep_id, *arguments]
-    )
+    return cli.run_resume([*FUNCTION, function, "--sweep_id", sweep_id, *arguments])
 
 
 def directory(sweep_id):
@@ -131,7 +130,7 @@ def test_the_commands_of_the_readme_work_online(server, start):
     metadata = server.backend.run(f"dysweep-{sweep_id}")
     assert (metadata.job_type, metadata.tags, metadata.sweep) == ("dysweep-metadata", ["dysweep"], None)
 
-    work = ["--package", "online_functions", "--function", "fails_once", "--sweep_id", sweep_id]
+    work = [*FUNCTION, "fails_once", "--sweep_id", sweep_id]
     agents = [start("dysweep_run_resume", *work) for _ in range(2)]
     shown = [agent.communicate()[1] for agent in agents]
     assert sorted(agent.returncode for agent in agents) == [0, 1]
@@ -256,7 +255,7 @@ def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
 
 def test_a_preempted_run_is_queued_by_wandb_and_goes_on_from_its_checkpoint(server, start, capsys):
     sweep_id = create(capsys)
-    work = ["--package", "online_functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
+    work = [*FUNCTION, "waits", "--sweep_id", sweep_id, "--count", "1"]
     agent = start("dysweep_run_resume", *work)
     [started] = wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
     agent.send_signal(signal.SIGTERM)
@@ -273,9 +272,7 @@ def test_a_preempted_run_is_queued_by_wandb_and_goes_on_from_its_checkpoint(serv
 
 def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queues_it(server, start, capsys):
     sweep_id = create(capsys)
-    agent = start(
-        "dysweep_run_resume", "--package", "online_functions", "--function", "waits", "--sweep_id", sweep_id
-    )
+    agent = start("dysweep_run_resume", *FUNCTION, "waits", "--sweep_id", sweep_id)
     wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
     agent.send_signal(signal.SIGTERM)
     agent.communicate()
@@ -292,7 +289,7 @@ def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queue
 def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys, monkeypatch, resumed):
     monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
     sweep_id = create(capsys)
-    work = ["--package", "online_functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
+    work = [*FUNCTION, "waits", "--sweep_id", sweep_id, "--count", "1"]
     if resumed:
         assert run("fails_once", sweep_id, "--count", "3") == 1
         work[-2:] = ["--resume", "True"]
