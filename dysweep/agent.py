@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from dysweep import checkpoint
-from dysweep.checkpoint import Attempt, RunDirectory, State, SweepDirectory, check_id
+from dysweep.checkpoint import SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, Preempted
 from dysweep.execution import Job, Result, StopSignals, fail_attempt, run_attempt
 from dysweep.offline import Grid, NameOf, take_points
+from dysweep.runs import Attempt, RunDirectory, State, dead_after_lease
 
 logger = logging.getLogger("dysweep")
 
@@ -188,7 +188,7 @@ class Agent:
         owner = attempt.owner()
         if owner is not None and owner.alive():
             return True
-        return not checkpoint.dead_after_lease([attempt], self.lease)
+        return not dead_after_lease([attempt], self.lease)
 
     def _execute(
         self,
@@ -241,7 +241,7 @@ class Agent:
                 logger.error("%s; the run is left alone", error)
         if unseen:
             logger.info("waiting up to %.0f s for %d runs of other hosts", self.lease, len(unseen))
-            urgent += [("", last.run, last) for last in checkpoint.dead_after_lease(unseen, self.lease)]
+            urgent += [("", last.run, last) for last in dead_after_lease(unseen, self.lease)]
         ordered = sorted(urgent, key=_age) + sorted(failed, key=_age)
         return [(run, last) for _, run, last in ordered if not self._set_aside(run, last)]
 

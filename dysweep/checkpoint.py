@@ -25,37 +25,19 @@ import os
 import re
 import secrets
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.files import create_json, read_json, sync_directory, write_json
-from dysweep.liveness import Owner, now
+from dysweep.files import create_atomically, read_json, sync_directory, write_json
+from dysweep.liveness import now
+from dysweep.runs import Attempt, RunDirectory
 from dysweep.space import Space
 
 FORMAT_VERSION = 1
-HEARTBEAT_SECONDS = 5.0
-
-
-class State(str, Enum):
-    """The state of a run, in W&B's own words."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    PREEMPTED = "preempted"
-    KILLED = "killed"
-    CRASHED = "crashed"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 def check_id(identifier: str, what: str) -> str:
@@ -69,219 +51,6 @@ def check_id(identifier: str, what: str) -> str:
             f"{what}: {identifier!r} is no id; ids have letters, digits and _ - . and no leading dot"
         )
     return identifier
-
-
-@dataclass(frozen=True)
-class End:
-    """How an attempt ended.
-
-    Args:
-        outcome: finished, failed, preempted or killed.
-        ended: when, ISO 8601 in UTC.
-        error: type, message and traceback of what the function raised.
-        metrics: the final numeric metrics of the run.
-    """
-
-    outcome: State
-    ended: str
-    error: dict[str, str] | None
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One execution of a run by one process; its number is the fencing token.
-
-    Args:
-        run: the run's directory.
-        number: 1 for the first attempt.
-    """
-
-    run: RunDirectory
-    number: int
-
-    @property
-    def claim_path(self) -> Path:
-        return self.run.attempts_path / f"{self.number:04d}.json"
-
-    @property
-    def heartbeat_path(self) -> Path:
-        return self.run.attempts_path / f"{self.number:04d}.heartbeat"
-
-    @property
-    def end_path(self) -> Path:
-        return self.run.attempts_path / f"{self.number:04d}.end.json"
-
-    @property
-    def log_path(self) -> Path:
-        return self.run.attempts_path / f"{self.number:04d}.log"
-
-    def owner(self) -> Owner | None:
-        """Read who executes the attempt; None while the claim is still empty."""
-        try:
-            if self.claim_path.stat().st_size == 0:
-                return None
-            return Owner(**read_json(self.claim_path))
-        except (TypeError, OSError) as error:
-            raise _damaged(self.claim_path, error) from None
-
-    def end(self) -> End | None:
-        """Read how the attempt ended; None while it has not."""
-        try:
-            stored = read_json(self.end_path)
-            if stored["outcome"] in (State.PENDING, State.RUNNING):
-                raise ValueError(f"{stored['outcome']} is no outcome")
-            return End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
-        except FileNotFoundError:
-            return None
-        except (TypeError, KeyError, ValueError) as error:
-            raise _damaged(self.end_path, error) from None
-
-    def superseded(self) -> bool:
-        """Tell whether another process has taken the run over since."""
-        return Attempt(self.run, self.number + 1).claim_path.exists()
-
-    def finish(self, outcome: State, error: dict[str, str] | None, metrics: dict[str, float]) -> bool:
-        """Record how the attempt ended; a superseded attempt writes nothing.
-
-        Returns:
-            whether it was recorded.
-        """
-        if self.superseded():
-            return False
-        return create_atomically(
-            self.end_path, {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
-        )
-
-    def state(self) -> State:
-        """Derive the state; an owner that cannot be seen from here counts as running."""
-        end = self.end()
-        if end is not None:
-            return end.outcome
-        owner = self.owner()
-        if owner is None or owner.alive() is not False:
-            return State.RUNNING
-        end = self.end()  # it may have ended, and its process too, since the first look
-        return end.outcome if end is not None else State.CRASHED
-
-    def heartbeat(self) -> str:
-        """Read the heartbeat's content; empty if there is none."""
-        try:
-            return self.heartbeat_path.read_text()
-        except OSError:
-            return ""
-
-
-class Heartbeat:
-    """Keeps an attempt's heartbeat changing while the process lives."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._path = attempt.heartbeat_path
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="dysweep-heartbeat", daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        count = 0
-        while True:
-            try:
-                self._path.write_text(f"{count}\n")
-            except OSError:
-                pass  # a full or vanished disk must not end the training; the lease covers the gap
-            count += 1
-            if self._stop.wait(HEARTBEAT_SECONDS):
-                return
-
-
-@dataclass(frozen=True)
-class RunDirectory:
-    """The record of one run."""
-
-    path: Path
-
-    @property
-    def run_id(self) -> str:
-        return self.path.name
-
-    @property
-    def attempts_path(self) -> Path:
-        return self.path / "attempts"
-
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.path / "checkpoint"
-
-    def record(self) -> dict[str, Any]:
-        """Read run.json: run_id, assignment, name, created."""
-        try:
-            stored = read_json(self.path / "run.json")
-        except FileNotFoundError as error:
-            raise _damaged(self.path / "run.json", error) from None
-        if not isinstance(stored, dict) or not isinstance(stored.get("assignment"), dict):
-            raise _damaged(self.path / "run.json", KeyError("assignment"))
-        return stored
-
-    def config(self) -> dict[str, Any] | None:
-        """Read the config; None if it could not be resolved when the run was made."""
-        try:
-            stored = read_json(self.path / "run_config.json")
-        except FileNotFoundError:
-            return None
-        if not isinstance(stored, dict):
-            raise _damaged(self.path / "run_config.json", TypeError("no mapping"))
-        return stored
-
-    def last_attempt(self) -> Attempt | None:
-        """Find the newest attempt; None if the run was never started."""
-        try:
-            names = os.listdir(self.attempts_path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _damaged(self.attempts_path, error) from None
-        numbers = [int(name[:-5]) for name in names if re.fullmatch(r"\d{4,}\.json", name)]
-        return Attempt(self, max(numbers)) if numbers else None
-
-    def state(self) -> State:
-        """Derive the run's state from its files."""
-        attempt = self.last_attempt()
-        return attempt.state() if attempt else State.PENDING
-
-    def claim(self, after: Attempt | None) -> Attempt | None:
-        """Claim the next attempt.
-
-        Args:
-            after: the last attempt that this process knows of.
-
-        Returns:
-            the attempt, or None if another process has claimed it.
-        """
-        attempt = Attempt(self, after.number + 1 if after else 1)
-        self.attempts_path.mkdir(parents=True, exist_ok=True)
-        return attempt if create_json(attempt.claim_path, asdict(Owner.current())) else None
-
-    def set_checkpoint_aside(self, delete: bool) -> None:
-        """Make room for a run from scratch: `checkpoint/` becomes `checkpoint.0001/` (the next free number).
-
-        Args:
-            delete: remove it instead.
-        """
-        if not self.checkpoint_path.is_dir() or not any(self.checkpoint_path.iterdir()):
-            return
-        if delete:
-            shutil.rmtree(self.checkpoint_path)
-            return
-        number = 1
-        while (aside := self.path / f"checkpoint.{number:04d}").exists():
-            number += 1
-        self.checkpoint_path.rename(aside)
 
 
 @dataclass(frozen=True)
@@ -512,47 +281,3 @@ class SweepDirectory:
             raise DirectoryError(f"{self.runs_path}: cannot be written ({error.strerror})") from None
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-
-
-def create_atomically(path: Path, content: Any) -> bool:
-    """Create a JSON file whole and exclusively: it never overwrites, and is never seen half-written.
-
-    Returns:
-        whether this call created it.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    write_json(beside, content)
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        return False
-    except OSError:  # no hard links on this file system
-        if path.exists():
-            return False
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_directory(path.parent)
-    return True
-
-
-def dead_after_lease(attempts: list[Attempt], lease: float) -> set[Attempt]:
-    """Watch attempts whose owners cannot be seen from here, all at once, for one lease at most.
-
-    Args:
-        attempts: attempts without an end.
-        lease: seconds on this process's own clock in which a living owner changes its heartbeat.
-
-    Returns:
-        those whose heartbeat did not change and that did not end.
-    """
-    seen = {attempt: attempt.heartbeat() for attempt in attempts}
-    deadline = time.monotonic() + lease
-    while seen and time.monotonic() < deadline:
-        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
-        seen = {a: beat for a, beat in seen.items() if a.heartbeat() == beat and not a.end_path.exists()}
-    return set(seen)
-
-
-def _damaged(path: Path, error: Exception) -> DirectoryError:
-    return DirectoryError(f"{path}: damaged or unreadable ({type(error).__name__}: {error})")

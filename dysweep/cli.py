@@ -16,12 +16,13 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dysweep import __version__, evaluate, parallel
-from dysweep.checkpoint import State, Sweep
+from dysweep.checkpoint import Sweep
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
 from dysweep.execution import Job
 from dysweep.files import load_file, parse_yaml
 from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
+from dysweep.runs import State
 
 logger = logging.getLogger("dysweep")
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
-from dysweep.checkpoint import Attempt, Heartbeat, State, Sweep
+from dysweep.checkpoint import Sweep
 from dysweep.errors import DirectoryError, FunctionError, LanguageError, Preempted, TrackingError
+from dysweep.runs import Attempt, Heartbeat, State
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _STOP_RUN = signal.SIGUSR1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,33 @@ def create_json(path: Path, content: Any) -> bool:
     except OSError as error:
         raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
     return True
+
+
+def create_atomically(path: Path, content: Any) -> bool:
+    """Create a JSON file whole and exclusively: it never overwrites, and is never seen half-written.
+
+    Returns:
+        whether this call created it.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    write_json(beside, content)
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links on this file system
+        if path.exists():
+            return False
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return True
+
+
+def damaged(path: Path, error: Exception) -> DirectoryError:
+    """Make the error about a file of a sweep directory that cannot be understood."""
+    return DirectoryError(f"{path}: damaged or unreadable ({type(error).__name__}: {error})")
 
 
 def sync_directory(path: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dysweep.checkpoint import Attempt, SweepDirectory
+from dysweep.checkpoint import SweepDirectory
 from dysweep.errors import ConfigError, LanguageError
+from dysweep.runs import Attempt
 from dysweep.space import Parameter, Space
 from dysweep.upsert import format_path
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from filelock import FileLock, Timeout
 
-from dysweep.checkpoint import RunDirectory, State, SweepDirectory, SweepPath
+from dysweep.checkpoint import SweepDirectory, SweepPath
 from dysweep.errors import ConfigError, DirectoryError
+from dysweep.runs import RunDirectory, State
 
 logger = logging.getLogger("dysweep")
 

@@ -1,4 +1,4 @@
-"""Fixtures: every test works offline, in a folder of its own."""
+"""Fixtures: every test works in a folder of its own, offline unless it asks for a server."""
 
 import os
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from wandb_server import Server
+
+import wandb
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -16,7 +19,12 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("WANDB_API_KEY", "WANDB_DIR", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
-    return tmp_path
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -41,3 +49,26 @@ def start(request):
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def servers(monkeypatch):
+    """Give a function that starts servers; this process and those that it starts go to the newest."""
+    started = []
+
+    def server():
+        started.append(Server().start())
+        for name, value in started[-1].environment.items():
+            monkeypatch.setenv(name, value)
+        wandb.teardown()
+        return started[-1]
+
+    yield server
+    wandb.teardown()
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture
+def server(servers):
+    return servers()

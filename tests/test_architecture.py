@@ -13,6 +13,7 @@ LAYERS = [
     {"execution"},
     {"offline", "tracking"},
     {"checkpoint"},
+    {"runs"},
     {"liveness"},
     {"space"},
     {"upsert"},

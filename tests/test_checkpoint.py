@@ -11,18 +11,10 @@ from pathlib import Path
 import pytest
 
 from dysweep import ConfigError, DirectoryError, NotFoundError, Space
-from dysweep.checkpoint import (
-    Attempt,
-    Heartbeat,
-    RunDirectory,
-    State,
-    Sweep,
-    SweepDirectory,
-    check_id,
-    create_atomically,
-    dead_after_lease,
-)
+from dysweep.checkpoint import Sweep, SweepDirectory, check_id
+from dysweep.files import create_atomically
 from dysweep.liveness import Owner
+from dysweep.runs import Attempt, Heartbeat, RunDirectory, State, dead_after_lease
 
 SPAWN = multiprocessing.get_context("spawn")
 

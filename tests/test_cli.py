@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dysweep import cli
-from dysweep.checkpoint import State, SweepDirectory
+from dysweep.checkpoint import SweepDirectory
+from dysweep.runs import State
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """

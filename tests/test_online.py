@@ -10,12 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from wandb_server import Fault, Server
+from wandb_server import Fault
 from wandb_server.backend import Run, Sweep
 
 import wandb
 from dysweep import TrackingError, cli, dysweep_run_resume
-from dysweep.checkpoint import State, SweepDirectory
+from dysweep.checkpoint import SweepDirectory
+from dysweep.runs import State
 
 CONFIG = """
 project: study
@@ -50,7 +51,7 @@ def waits(config, checkpoint_dir):
         finally:
             (checkpoint_dir / "told").touch()
 """
-FUNCTION = ["--package", "online_functions", "--function"]
+FUNCTION = ["--package", "functions", "--function"]
 PLAIN_AGENT = """
 import sys, wandb
 
@@ -66,31 +67,8 @@ wandb.agent(sys.argv[1], main, "researcher", "study", count=int(sys.argv[2]))
 @pytest.fixture(autouse=True)
 def files(own_folder):
     (own_folder / "config.yaml").write_text(CONFIG)
-    (own_folder / "online_functions.py").write_text(FUNCTIONS)
+    (own_folder / "functions.py").write_text(FUNCTIONS)
     (own_folder / "plain_agent.py").write_text(PLAIN_AGENT)
-
-
-@pytest.fixture
-def servers(monkeypatch):
-    """Give a function that starts servers; this process and those that it starts go to the newest."""
-    started = []
-
-    def server():
-        started.append(Server().start())
-        for name, value in started[-1].environment.items():
-            monkeypatch.setenv(name, value)
-        wandb.teardown()
-        return started[-1]
-
-    yield server
-    wandb.teardown()
-    for each in started:
-        each.stop()
-
-
-@pytest.fixture
-def server(servers):
-    return servers()
 
 
 def create(capsys):
@@ -179,14 +157,7 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
         if kind == "plain":
             return start(sys.executable, "plain_agent.py", sweep_id, count), server
         root = "dysweep_logs" if kind == "local" else f"logs-{kind}-{count}"
-        work = [
-            "--package",
-            "functions",
-            "--function",
-            "trains",
-            "--sweep_id",
-            f"researcher/study/{sweep_id}",
-        ]
+        work = [*FUNCTION, "trains", "--sweep_id", f"researcher/study/{sweep_id}"]
         return start("dysweep_run_resume", *work, "--count", count, "--default_root_dir", root), server
 
     agents = {
@@ -307,15 +278,7 @@ def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys,
 
 def test_wandb_is_told_from_the_start_that_runs_may_be_preempted(server, start, capsys):
     sweep_id = create(capsys)
-    work = [
-        "--package",
-        "online_functions",
-        "--function",
-        "waits",
-        "--sweep_id",
-        sweep_id,
-        "--mark_preempting",
-    ]
+    work = [*FUNCTION, "waits", "--sweep_id", sweep_id, "--mark_preempting"]
     agent = start("dysweep_run_resume", *work)
     wait_for(lambda: any(each.preempting for each in server.backend.runs_of(sweep_id)))
     wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
@@ -333,16 +296,7 @@ def test_processes_that_resume_at_once_execute_each_run_once(server, start, caps
     assert run("fails_once", sweep_id) == 1
     for each in list(directory(sweep_id).runs())[:3]:
         shutil.rmtree(each.attempts_path)  # as if their claims had been lost with a power failure
-    work = [
-        "--package",
-        "online_functions",
-        "--function",
-        "trains",
-        "--sweep_id",
-        sweep_id,
-        "--resume",
-        "True",
-    ]
+    work = [*FUNCTION, "trains", "--sweep_id", sweep_id, "--resume", "True"]
     processes = [start("dysweep_run_resume", *work) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     assert states(sweep_id) == {"finished": 4}
