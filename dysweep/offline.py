@@ -87,6 +87,11 @@ class Axis:
 
 
 def _axis(parameter: Parameter) -> Axis:
+    if "probabilities" in parameter.node:
+        raise LanguageError(
+            f"{format_path(parameter.path)}.probabilities",
+            "a grid takes every value once; leave them out, or choose method: random",
+        )
     if parameter.values:
         values = tuple(parameter.encode(index) for index in range(len(parameter.values)))
         return Axis(len(values), values)

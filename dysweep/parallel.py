@@ -8,6 +8,7 @@ import difflib
 import json
 import logging
 import os
+import re
 import secrets
 import sys
 import typing
@@ -296,6 +297,13 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
     """Let W&B serve a sweep; if it cannot be made whole, it is stopped."""
     from dysweep import tracking
 
+    for name in sweep.compiled.parameters:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
+            logger.warning(
+                "W&B's own schema has only letters, digits and _ . - in a parameter's name, not %r; "
+                "sweep_identifier gives it another one",
+                name,
+            )
     path = tracking.create_sweep(sweep.flat_configuration, sweep.entity, sweep.project)
     try:
         sweep = replace(sweep, entity=path.entity, project=path.project, sweep_id=path.sweep_id)

@@ -436,21 +436,21 @@ def _quiet_sdk(**environment: str) -> Iterator[None]:
     Args:
         environment: variables to set meanwhile.
     """
-    environment["WANDB_SILENT"] = "true"
-    silent = wandb.setup().settings.silent
+    environment["WANDB_SHOW_INFO"] = "false"
+    informed = wandb.setup().settings.show_info
     before = {name: os.environ.get(name) for name in (*_LEFT_BY_THE_SDK, *environment)}
     os.environ.pop(_SWEEP_ID, None)  # it would make the SDK ignore which run is asked for
     os.environ.update(environment)
-    _set_silent(True)
+    _set_informed(False)
     try:
         yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        _set_silent(silent)
+        _set_informed(informed)
 
 
-def _set_silent(silent: bool) -> None:
-    settings = wandb.Settings(silent=silent)
+def _set_informed(informed: bool) -> None:
+    settings = wandb.Settings(show_info=informed)
     wandb.setup(settings=settings)
     wandb.termsetup(settings, None)

@@ -336,6 +336,10 @@ BAD_CONFIGS = {
         "base_config: {}\nsweep_configuration: {a: {sweep: true, min: 0.0, max: 1.0}}",
         "sweep_configuration.a: a grid needs finitely many values",
     ),
+    "probabilities in a grid": (
+        "base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1, 2], probabilities: [0.1, 0.9]}}",
+        "sweep_configuration.a.probabilities: a grid takes every value once",
+    ),
     "a run name of no parameter": (
         "base_config: {}\nrun_name: '{lrr}'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
         "run_name: 'lrr' is no parameter; did you mean 'lr'?",

@@ -202,7 +202,7 @@ def test_functions_run_in_the_thread_that_calls_and_the_environment_stays_as_it_
     dysweep_run_resume(function=function, sweep_id=sweep_id, count=1)
     assert seen == [(threading.current_thread(), "study", sweep_id, 1)]
     assert {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} == before
-    assert wandb.setup().settings.silent is False
+    assert wandb.setup().settings.show_info
 
 
 def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):

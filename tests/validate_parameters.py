@@ -1,0 +1,77 @@
+"""Checks with W&B's own `sweeps` package that it takes the compiled parameters and that its choices are decoded.
+
+`sweeps` needs numpy < 2, so `.ci/run` executes this file in an environment of its own, without wandb.
+"""
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+warnings.simplefilter("ignore")  # sweeps is older than the pydantic that it gets
+
+from sweeps import SweepConfig, SweepRun, next_run, schema_violations_from_proposed_config  # noqa: E402
+
+from dysweep import LanguageError, Space  # noqa: E402
+
+DATA = Path(__file__).parent / "data"
+POINTS = 5
+NAME_RULE = "does not match '^^[A-Za-z_][A-Za-z0-9_.-]*$'"  # dysweep warns of other names and keeps them
+EXAMPLES = [
+    (
+        "a distribution",
+        {"lr": {"sweep": True, "distribution": "log_uniform_values", "min": 1e-4, "max": 1.0}},
+    ),
+    ("a range", {"n": {"sweep": True, "min": 1, "max": 9}, "x": {"sweep": True, "min": 0.0, "max": 1.0}}),
+    ("trees without aliases", {"a": {"sweep": True, "values": [{"b": {}}, [1, {"c": None}], 3, "text"]}}),
+    ("aliases", {"a": {"sweep": True, "sweep_alias": ["on", 1], "values": [{"b": 1}, None]}}),
+    ("probabilities", {"a": {"sweep": True, "values": [1, 2], "probabilities": [0.3, 0.7]}}),
+]
+
+
+def golden_sweeps():
+    """Give (name, parameters) of all golden data that compiles."""
+    for file in ("vectors.jsonl", "cases.jsonl"):
+        for line in (DATA / file).read_text(encoding="utf-8").splitlines():
+            case = json.loads(line)
+            if isinstance(case.get("sweep_parameters"), dict):
+                yield case["id"], case["sweep_parameters"]
+
+
+def check(name, parameters):
+    """Let the package validate a space and choose points of it; give the number of points."""
+    try:
+        space = Space.compile(parameters)
+    except LanguageError:
+        return 0
+    if not space.swept:
+        return 0
+    grid = all(parameter.values and "probabilities" not in parameter.node for parameter in space.swept)
+    config = {"method": "grid" if grid else "random", "parameters": space.parameters}
+    violations = schema_violations_from_proposed_config(config)
+    if any(NAME_RULE in violation for violation in violations):
+        return 0
+    assert violations == [], f"{name}: {violations}"
+    runs = []
+    for _ in range(POINTS):
+        chosen = next_run(SweepConfig(config), runs)
+        if chosen is None:
+            break
+        runs.append(SweepRun(name=f"run{len(runs)}", config=chosen.config, state="finished"))
+        for parameter in space.swept:
+            value = parameter.decode(chosen.config[parameter.name]["value"]).value
+            assert not parameter.values or any(value is each for each in parameter.values), name
+    return len(runs)
+
+
+def main():
+    """Check everything and say how much it was."""
+    logging.disable()
+    points = [check(name, parameters) for name, parameters in [*golden_sweeps(), *EXAMPLES]]
+    assert all(points[-len(EXAMPLES) :])
+    print(f"{sum(map(bool, points))} sweeps valid, {sum(points)} points decoded")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
