@@ -331,7 +331,7 @@ def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
         if not isinstance(value, (dict, list)):
             labels.append(None)
             continue
-        label = _flow(value).strip("{}") or "{}"
+        label = (_flow(value)[1:-1] if isinstance(value, dict) else _flow(value)) or "{}"
         if len(label) > _MADE_LABEL_LENGTH:
             digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:6]
             label = f"{label[: _MADE_LABEL_LENGTH - 8]}..{digest}"

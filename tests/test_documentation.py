@@ -13,13 +13,23 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+WITH_WANDB = README.partition("\n## With W&B\n")[2].partition("\n## ")[0]
 
 
-def commands():
-    lines = "".join(blocks("bash")).splitlines()
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text):
+    lines = "".join(blocks("bash", text)).splitlines()
     return [shlex.split(line, comments=True) for line in lines if line.startswith("dysweep_")]
+
+
+@pytest.fixture
+def module(tmp_path):
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my/module.py").write_text("def main(config, checkpoint_dir):\n    return 1\n")
+    (tmp_path / "config.yaml").write_text(blocks("yaml")[0])
 
 
 @pytest.mark.parametrize("document", ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md"])
@@ -33,13 +43,9 @@ def test_the_test_command_is_the_one_that_the_checks_run():
     assert "pip install -r requirements-testing.txt && pytest" in "".join(blocks("bash")).splitlines()
 
 
-def test_the_commands_work_one_after_the_other(tmp_path, capsys):
-    package = tmp_path / "my"
-    package.mkdir()
-    (package / "module.py").write_text("def main(config, checkpoint_dir):\n    return 1\n")
-    (tmp_path / "config.yaml").write_text(blocks("yaml")[0])
+def test_the_commands_work_one_after_the_other(module, capsys):
     names = {}
-    for command, *arguments in commands():
+    for command, *arguments in commands(README.replace(WITH_WANDB, "")):
         arguments = [names.get(word, word) for word in arguments]
         function = {"dysweep_create": cli.create, "dysweep_run_resume": cli.run_resume}[command]
         code = function(arguments)
@@ -48,6 +54,34 @@ def test_the_commands_work_one_after_the_other(tmp_path, capsys):
             names = {"ID": out.strip(), "RUN": f"{out.strip()}-0001"}
         refused = "--rerun_id" in arguments and "--resume" in arguments  # the run has finished already
         assert code == (2 if refused else 0), arguments
+
+
+def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys, monkeypatch):
+    *online, (command, *sync) = commands(WITH_WANDB)
+    names = {}
+    for script, *arguments in online:
+        function = {"dysweep_create": cli.create, "dysweep_run_resume": cli.run_resume}[script]
+        arguments = [names.get(word, word) for word in arguments]
+        assert function([word.replace("entity/study/ID", names.get("path", "")) for word in arguments]) == 0
+        if script == "dysweep_create":
+            names = {"ID": capsys.readouterr().out.strip()}
+            names["path"] = f"researcher/study/{names['ID']}"
+        else:
+            names["RUN"] = server.backend.runs_of(names["ID"])[0].name
+    assert {run.state for run in server.backend.runs_of(names["ID"])} == {"finished"}
+    assert len(server.backend.runs_of(names["ID"])) == 8
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    capsys.readouterr()
+    assert cli.create(["-c", "config.yaml"]) == 0
+    names["ID"] = capsys.readouterr().out.strip()
+    work = ["--package", "my.module", "--function", "main", "--sweep_id", names["ID"]]
+    assert cli.run_resume([*work, "--count", "2"]) == 0
+    capsys.readouterr()
+    assert command == "dysweep_sync" and cli.sync([names.get(word, word) for word in sync]) == 0
+    page = capsys.readouterr().out.strip()
+    assert page.startswith(f"{server.url}/researcher/study/sweeps/")
+    assert len(server.backend.runs_of(page.rpartition("/")[2])) == 2
 
 
 def test_the_example_of_the_language_gives_eight_configs():

@@ -314,6 +314,30 @@ def test_runs_go_on_while_the_server_is_out_of_order(server, capsys):
     ] * 2
 
 
+def test_an_agent_that_waits_for_work_ends_when_it_is_told_to(server, start, capsys):
+    sweep_id = create(capsys)
+    server.backend.sweeps[sweep_id].state = "PAUSED"
+    agent = start("dysweep_run_resume", *FUNCTION, "trains", "--sweep_id", sweep_id)
+    wait_for(lambda: server.requests["Heartbeat"])
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait() == 128 + signal.SIGTERM
+    assert server.backend.runs_of(sweep_id) == []
+
+
+def test_wandb_hears_of_a_run_whose_config_cannot_be_made(server, capsys):
+    remove = "{sweep: true, values: [{}, {layers: {dy__list__operations: [{dy__remove: 0}]}}]}"
+    Path("config.yaml").write_text(
+        "project: study\nbase_config: {lr: 1, layers: [1]}\n"
+        f"sweep_configuration: {{dy__upsert: [{remove}, {remove}]}}"
+    )
+    sweep_id = create(capsys)
+    server.backend.sweeps[sweep_id].config["run_cap"] = 4
+    assert run("trains", sweep_id) == 1
+    assert "0 is no index of this list" in capsys.readouterr().err
+    assert Counter(each.state for each in server.backend.runs_of(sweep_id)) == {"finished": 3, "failed": 1}
+    assert states(sweep_id) == {"finished": 3, "failed": 1}
+
+
 def test_a_sweep_whose_metadata_wandb_refuses_is_stopped(server, capsys):
     server.faults.append(Fault("UpsertBucket", times=9, status=400))
     assert cli.create(["-c", "config.yaml"]) == 1

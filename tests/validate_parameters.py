@@ -1,4 +1,4 @@
-"""Checks with W&B's own `sweeps` package that it takes the compiled parameters and that its choices are decoded.
+"""Checks with W&B's own `sweeps` package: it takes the compiled parameters, and its choices are decoded.
 
 `sweeps` needs numpy < 2, so `.ci/run` executes this file in an environment of its own, without wandb.
 """
