@@ -19,6 +19,7 @@ from dysweep.space import Space
 from dysweep.upsert import upsert
 
 if TYPE_CHECKING:
+    from dysweep.execution import preempted
     from dysweep.parallel import (
         ResumableSweepConfig,
         dysweep_run_resume,
@@ -44,11 +45,13 @@ __all__ = [
     "dysweep_sync",
     "hierarchical_config",
     "parse_dictionary_onto_dataclass",
+    "preempted",
     "upsert",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("dysweep.parallel"), name)
+        module = "dysweep.execution" if name == "preempted" else "dysweep.parallel"
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'dysweep' has no attribute {name!r}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from typing import Any
 
 from dysweep.checkpoint import SweepDirectory, check_id
-from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, Preempted
+from dysweep.errors import ConfigError, LanguageError, NotFoundError
 from dysweep.execution import Job, Result, StopSignals, fail_attempt, run_attempt
+from dysweep.lost import given_up, lives, lost_runs
 from dysweep.offline import Grid, NameOf, take_points
-from dysweep.runs import Attempt, RunDirectory, State, dead_after_lease
+from dysweep.runs import Attempt, RunDirectory, State
 
 logger = logging.getLogger("dysweep")
 
@@ -29,6 +29,7 @@ class Agent:
         allow_eval: whether code in the sweep may run.
         lease: seconds without a heartbeat after which a process on another host counts as dead.
         max_attempts: how often a run may fail or crash before it is set aside.
+        delete_checkpoints: delete the old checkpoint of a run from scratch, instead of setting it aside.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Agent:
         allow_eval: bool,
         lease: float,
         max_attempts: int,
+        delete_checkpoints: bool,
     ) -> None:
         self.directory = directory
         self.job = job
@@ -48,37 +50,34 @@ class Agent:
         self.allow_eval = allow_eval
         self.lease = lease
         self.max_attempts = max_attempts
+        self.delete_checkpoints = delete_checkpoints
         metric = directory.sweep.sweep_configuration.get("metric")
         self.metric = metric.get("name") if isinstance(metric, dict) else None
 
-    def new_runs(self, count: int | None) -> Iterator[Result]:
+    def new_runs(self) -> Iterator[Result]:
         """Execute runs that nobody has started."""
-        yield from self._assigned_runs(count) if self.directory.sweep.online else self._grid_runs(count)
+        yield from self._assigned_runs() if self.directory.sweep.online else self._grid_runs()
 
-    def _grid_runs(self, count: int | None) -> Iterator[Result]:
+    def _grid_runs(self) -> Iterator[Result]:
         sweep = self.directory.sweep
         grid = Grid.of(sweep.compiled, sweep.sweep_configuration)
         progress = Progress(grid.size, self.metric)
-        taken = take_points(self.directory, grid, self.allow_eval, self.name_of)
-        done = 0
-        while (count is None or done < count) and (point := next(taken, None)) is not None:
+        for point in take_points(self.directory, grid, self.allow_eval, self.name_of):
             result = self._execute(point.attempt, point.config, point.error)
-            done += 1
             progress.tell(result, point.place)
             yield result
-            self._stop_after(result)
 
-    def _assigned_runs(self, count: int | None) -> Iterator[Result]:
+    def _assigned_runs(self) -> Iterator[Result]:
         from dysweep import tracking
 
-        progress = Progress(count, self.metric)
+        progress = Progress(None, self.metric)
         done = 0
         assigned_runs = tracking.assigned_runs(
-            self.directory.sweep.path, count, self.directory.path, lambda: self.stop.received is not None
+            self.directory.sweep.path, self.directory.path, lambda: self.stop.received is not None
         )
         with closing(assigned_runs):
             for assigned in assigned_runs:
-                assigned.when_stopped = self.stop.stop_run
+                assigned.when_stopped = lambda: self.stop.end_run(State.KILLED)
                 claimed = self._claim_assigned(assigned.run_id, assigned.assignment)
                 if claimed is None:
                     continue
@@ -86,9 +85,6 @@ class Agent:
                 done += 1
                 progress.tell(result, done)
                 yield result
-                self._stop_after(result)
-        if self.stop.received is not None:
-            raise Preempted(self.stop.received)
 
     def _claim_assigned(
         self, run_id: str, assignment: dict[str, Any]
@@ -100,10 +96,10 @@ class Agent:
         run = self.directory.run(run_id)
         last = run.last_attempt()
         state = last.state() if last is not None else State.PENDING
-        if state in (State.FINISHED, State.KILLED) or (last is not None and self._lives(last)):
+        if state in (State.FINISHED, State.KILLED) or (last is not None and lives(last, self.lease)):
             logger.warning("%s: W&B gives it out again, but it is %s; left alone", run_id, state)
             return None
-        claimed = None if self._set_aside(run, last) else run.claim(last)
+        claimed = None if given_up(run, last, self.max_attempts) else run.claim(last)
         return None if claimed is None else (claimed, *self._config_of(run))
 
     def _record(
@@ -115,34 +111,41 @@ class Agent:
         attempt = self.directory.start_run(run_id, assignment, chosen, config)
         return None if attempt is None else (attempt, config, problem)
 
-    def resume_lost(self, count: int | None, failed_too: bool) -> Iterator[Result]:
-        """Go on with lost runs: preempted and crashed ones first, then failed ones, oldest first."""
-        lost = self._lost(failed_too)
-        progress = Progress(len(lost) if count is None else min(count, len(lost)), self.metric)
-        done = 0
-        for run, last in lost:
-            if count is not None and done >= count:
-                return
-            attempt = run.claim(last)
+    def lost_runs(self, states: Collection[State], from_scratch: bool = False) -> Iterator[Result]:
+        """Go on with lost runs, or execute them again from scratch.
+
+        Args:
+            states: which of preempted, crashed and failed.
+            from_scratch: leave their checkpoints aside, and do not mind how often they have failed.
+        """
+        lost = lost_runs(self.directory, states, self.lease)
+        if not from_scratch:
+            lost = [each for each in lost if not given_up(each.run, each.last, self.max_attempts)]
+        progress = Progress(len(lost), self.metric)
+        for place, each in enumerate(lost, start=1):
+            attempt = each.run.claim(each.last)
             if attempt is None:
                 continue
-            done += 1
-            result = self._execute(attempt, *self._config_of(run))
-            progress.tell(result, done)
+            result = self._again(attempt, *self._config_of(each.run), from_scratch)
+            progress.tell(result, place)
             yield result
-            self._stop_after(result)
-        if done == 0:
-            logger.info("no run to resume")
 
-    def again(self, run_id: str, resume: bool, delete_checkpoint: bool) -> Result:
+    def again(self, run_id: str, resume: bool) -> Iterator[Result]:
         """Execute one run again, from its checkpoint with `resume`, else from scratch."""
-        claimed = self._claim_again(run_id, resume)
-        if not resume:
-            claimed[0].run.set_checkpoint_aside(delete_checkpoint)
-        result = self._execute(*claimed, from_scratch=not resume)
+        result = self._again(*self._claim_again(run_id, resume), from_scratch=not resume)
         Progress(1, self.metric).tell(result, 1)
-        self._stop_after(result)
-        return result
+        yield result
+
+    def _again(
+        self,
+        attempt: Attempt,
+        config: dict[str, Any] | None,
+        problem: LanguageError | None,
+        from_scratch: bool,
+    ) -> Result:
+        if from_scratch:
+            attempt.run.set_checkpoint_aside(self.delete_checkpoints)
+        return self._execute(attempt, config, problem, from_scratch=from_scratch)
 
     def _claim_again(
         self, run_id: str, resume: bool
@@ -151,7 +154,7 @@ class Agent:
             return self._claim_unrecorded(check_id(run_id, "rerun_id"), resume)
         run = self.directory.run(run_id)
         last = run.last_attempt()
-        if last is not None and self._lives(last):
+        if last is not None and lives(last, self.lease):
             owner = last.owner()
             where = f"on {owner.host} (process {owner.pid})" if owner else "somewhere"
             raise ConfigError(f"rerun_id: {run_id} is running {where}; wait for it, or stop it first")
@@ -181,15 +184,6 @@ class Agent:
             raise ConfigError(f"rerun_id: another process has just started {run_id}")
         return claimed
 
-    def _lives(self, attempt: Attempt) -> bool:
-        """Tell whether an attempt is being executed; where that cannot be seen, watch it for one lease."""
-        if attempt.state() is not State.RUNNING:
-            return False
-        owner = attempt.owner()
-        if owner is not None and owner.alive():
-            return True
-        return not dead_after_lease([attempt], self.lease)
-
     def _execute(
         self,
         attempt: Attempt,
@@ -218,58 +212,10 @@ class Agent:
         config = run.config()
         return (config, None) if config is not None else self._resolve(run.record()["assignment"])
 
-    def _lost(self, failed_too: bool) -> list[tuple[RunDirectory, Attempt | None]]:
-        urgent: list[tuple[str, RunDirectory, Attempt | None]] = []
-        failed: list[tuple[str, RunDirectory, Attempt | None]] = []
-        unseen: list[Attempt] = []
-        for run in self.directory.runs():
-            try:
-                run.record()
-                last = run.last_attempt()
-                if last is None:
-                    urgent.append(("", run, None))
-                    continue
-                state, owner = last.state(), last.owner()
-                started = owner.started if owner else ""
-                if state is State.RUNNING and (owner is None or owner.alive() is None):
-                    unseen.append(last)
-                elif state in (State.PREEMPTED, State.CRASHED):
-                    urgent.append((started, run, last))
-                elif state is State.FAILED and failed_too:
-                    failed.append((started, run, last))
-            except DirectoryError as error:
-                logger.error("%s; the run is left alone", error)
-        if unseen:
-            logger.info("waiting up to %.0f s for %d runs of other hosts", self.lease, len(unseen))
-            urgent += [("", last.run, last) for last in dead_after_lease(unseen, self.lease)]
-        ordered = sorted(urgent, key=_age) + sorted(failed, key=_age)
-        return [(run, last) for _, run, last in ordered if not self._set_aside(run, last)]
-
-    def _set_aside(self, run: RunDirectory, last: Attempt | None) -> bool:
-        if last is None or last.number < self.max_attempts:
-            return False
-        ends = [Attempt(run, number).end() for number in range(1, last.number + 1)]
-        failures = sum(end is None or end.outcome is State.FAILED for end in ends)
-        if failures < self.max_attempts:
-            return False
-        logger.warning(
-            "%s: set aside after %d failed attempts; --rerun_id %s tries it again, or a higher max_attempts",
-            run.run_id, failures, run.run_id,
-        )  # fmt: skip
-        return True
-
-    def _stop_after(self, result: Result) -> None:
-        if self.stop.received is not None or result.outcome is State.PREEMPTED:
-            raise Preempted(self.stop.received or signal.SIGINT)
-
 
 def _check_resumable(run_id: str, state: str, resume: bool) -> None:
     if resume and state == State.FINISHED:
         raise ConfigError(f"rerun_id: {run_id} is finished; to execute it from scratch, leave out resume")
-
-
-def _age(item: tuple[str, RunDirectory, Attempt | None]) -> tuple[str, str]:
-    return item[0], item[1].run_id
 
 
 class Progress:

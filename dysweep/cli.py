@@ -302,7 +302,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     function = _function(options["package"], options["function"])
     Job(function, arguments, config.use_lightning_logger).check()
     if config.sweep_id is None:
-        if config.resume or config.rerun_id is not None:
+        if config.resume or config.rerun is not None or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep (--sweep_id ID)")
         config = replace(config, sweep_id=_create_and_describe(config))
     finished = others = 0
@@ -318,9 +318,10 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             lost = f", {others} not" if others else ""
             runs = "run" if finished == 1 else "runs"
             print(f"{finished} {runs} finished{lost}; results in {directory.path}", file=sys.stderr)
+    again = config.resume or config.rerun is not None
     if not finished + others:
-        print("no run was left to execute", file=sys.stderr)
-    if not config.resume and config.rerun_id is None and config.count is None:
+        print("no run to resume" if again else "no run was left to execute", file=sys.stderr)
+    if not again and config.rerun_id is None and config.count is None:
         _tell_of_lost_runs(config)
     return 1 if others else 0
 

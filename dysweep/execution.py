@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -20,8 +21,11 @@ from dysweep.checkpoint import Sweep
 from dysweep.errors import DirectoryError, FunctionError, LanguageError, Preempted, TrackingError
 from dysweep.runs import Attempt, Heartbeat, State
 
+logger = logging.getLogger("dysweep")
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_STOP_RUN = signal.SIGUSR1
+_END_RUN = signal.SIGUSR1
+_active: StopSignals | None = None
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,14 @@ class Job:
         arguments: further keyword arguments.
         use_lightning_logger: give the function Lightning's WandbLogger on the attempt's own W&B run.
         mark_preempting: tell W&B from the start that the run may be preempted.
+        heartbeat: seconds between two signs of life.
     """
 
     function: Callable[..., Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     use_lightning_logger: bool = False
     mark_preempting: bool = False
+    heartbeat: float = 5.0
 
     def check(self) -> None:
         """Make sure that the function can be called.
@@ -70,7 +76,7 @@ class Result:
 
     Args:
         attempt: the attempt.
-        outcome: finished, failed, preempted or killed.
+        outcome: finished, failed, preempted, killed, or crashed if another process has taken it over.
         value: what the function returned.
         error: what it raised.
         seconds: how long it took.
@@ -83,6 +89,14 @@ class Result:
     error: BaseException | None
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def preempted() -> bool:
+    """Tell a function that polls whether it has to stop: its process was told to, or its run was ended.
+
+    The function also gets `Preempted` raised; asking is for code that runs in other threads or swallows that.
+    """
+    return _active is not None and (_active.received is not None or _active.run_ended is not None)
 
 
 class StopSignals:
@@ -98,19 +112,24 @@ class StopSignals:
     def __init__(self, grace: float) -> None:
         self.grace = grace
         self.received: int | None = None
-        self.run_stopped = False
+        self.run_ended: State | None = None
         self.when_grace_is_over: Callable[[], object] = lambda: None
         self._thread = threading.get_ident()
         self._raising = False
+        self._ending_run = False
         self._previous: dict[signal.Signals, Any] = {}
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> StopSignals:
+        global _active
+        _active = self
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
+        global _active
+        _active = None
         if self._timer is not None:
             self._timer.cancel()
         for number, previous in self._previous.items():
@@ -127,18 +146,24 @@ class StopSignals:
         finally:
             self._raising = False
 
-    def stop_run(self) -> None:
-        """End the running function only, from another thread: W&B has stopped its run."""
-        self.run_stopped = True
+    def end_run(self, outcome: State) -> None:
+        """End the running function only, from another thread.
+
+        Args:
+            outcome: killed if W&B has stopped the run, crashed if another process has taken it over.
+        """
+        self.run_ended = outcome
         if self._previous:
-            signal.pthread_kill(self._thread, _STOP_RUN)
+            self._ending_run = True
+            signal.pthread_kill(self._thread, _END_RUN)
         elif self._raising:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._thread), ctypes.py_object(Preempted)
             )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.run_stopped and number == _STOP_RUN:
+        if self._ending_run:
+            self._ending_run = False
             if self._raising:
                 self._raising = False
                 raise Preempted(number)
@@ -190,10 +215,17 @@ def run_attempt(
     attempt.run.checkpoint_path.mkdir(exist_ok=True)
     value: Any = None
     error: BaseException | None = None
-    stop.run_stopped = False
-    with Heartbeat(attempt), _captured(attempt) as log:
+    stop.run_ended = None
+    heartbeat = Heartbeat(attempt, job.heartbeat, when_superseded=lambda: stop.end_run(State.CRASHED))
+    with heartbeat, _captured(attempt) as log:
         stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, {})
         run = _tracked(attempt, sweep, config, job.mark_preempting, stop, by_agent, from_scratch)
+
+        def end_at_once() -> None:
+            attempt.finish(State.PREEMPTED, None, {})
+            tracking.mark_preempted(run)
+
+        stop.when_grace_is_over = end_at_once
         try:
             arguments = {
                 **job.arguments,
@@ -206,7 +238,9 @@ def run_attempt(
                 value = job.function(**arguments)
         except BaseException as raised:
             error = raised.with_traceback(_without_this_frame(raised))
-        outcome = _outcome(error, stop)
+        outcome = State.CRASHED if attempt.superseded() else _outcome(error, stop)
+        if outcome is State.CRASHED:
+            logger.warning("%s: another process has taken it over; stopped here", attempt.run.run_id)
         if outcome is State.FAILED:
             traceback.print_exception(error, file=sys.stderr)
         metrics = tracking.end_run(run, 0 if outcome is State.FINISHED else 1, outcome is State.PREEMPTED)
@@ -266,7 +300,7 @@ def _tracked(
             directory=attempt.run.path,
             from_scratch=from_scratch,
             mark_preempting=mark_preempting,
-            when_stopped=stop.stop_run,
+            when_stopped=lambda: stop.end_run(State.KILLED),
         )
     except TrackingError as problem:
         attempt.finish(State.FAILED, _described(problem), {})
@@ -274,8 +308,8 @@ def _tracked(
 
 
 def _outcome(error: BaseException | None, stop: StopSignals) -> State:
-    if stop.run_stopped and isinstance(error, Preempted):
-        return State.KILLED
+    if stop.run_ended is not None and isinstance(error, Preempted):
+        return stop.run_ended
     if stop.received is not None or isinstance(error, (Preempted, KeyboardInterrupt)):
         return State.PREEMPTED
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+import itertools
 import json
 import logging
 import os
 import re
 import secrets
+import signal
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +23,21 @@ from typing import Any, Literal, TypeVar
 
 from dysweep.agent import Agent
 from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
-from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError, TrackingError, closest
+from dysweep.errors import (
+    ConfigError,
+    DirectoryError,
+    LanguageError,
+    NotFoundError,
+    Preempted,
+    TrackingError,
+    closest,
+)
 from dysweep.execution import Job, Result, StopSignals
 from dysweep.files import load_file
+from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
 from dysweep.offline import Grid
+from dysweep.runs import State
 from dysweep.space import Space
 from dysweep.upsert import carries_code, copy_tree, format_path
 
@@ -32,6 +45,7 @@ logger = logging.getLogger("dysweep")
 
 T = TypeVar("T")
 _DEFAULT_PROJECT = "dysweep"
+_HEARTBEAT_SECONDS = 5.0
 _WANDB_KEYS = frozenset(
     """name description program project entity method metric parameters early_terminate command run_cap
     scheduler controller job image_uri launch""".split()
@@ -52,6 +66,8 @@ class ResumableSweepConfig:
         project: W&B's project.
         count: how many runs to execute; all by default.
         resume: go on with runs that were preempted, crashed or failed.
+        rerun: execute all runs of this state again, from scratch, or with resume from their checkpoints;
+            all is every failed, preempted or crashed one.
         rerun_id: id of the one run to execute again: from scratch, or with resume from its checkpoint.
         run_name: the runs' names, a template over the parameters' names as "{optimizer}-lr{lr}".
         sweep_id: the sweep to work on, also as entity/project/id; without it a sweep is created.
@@ -65,7 +81,8 @@ class ResumableSweepConfig:
         sweep_name: the sweep's name, if sweep_configuration has none.
         mark_preempting: tell W&B from the start that runs may be preempted.
         mode: who serves the sweep, W&B (online) or its own directory (offline); WANDB_MODE by default.
-        recover: before new runs, an agent goes on with those that were preempted or crashed.
+        recover: an agent goes on with runs that were preempted or crashed, before and after it executes new
+            ones.
         max_attempts: how often a run may fail or crash before resume sets it aside.
         lease: seconds without a heartbeat after which a process on another host counts as dead.
         grace: seconds that a function has to stop after SIGTERM, SIGINT or SIGUSR1.
@@ -80,6 +97,7 @@ class ResumableSweepConfig:
     project: str | None = None
     count: int | None = None
     resume: bool = False
+    rerun: Literal["failed", "preempted", "crashed", "all"] | None = None
     rerun_id: str | None = None
     run_name: str | None = None
     sweep_id: str | None = None
@@ -452,7 +470,11 @@ def work(
     _say_by_default()
     if config.count is not None and config.count < 1:
         raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
-    job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting)
+    for name in ("max_attempts", "lease", "grace"):
+        if getattr(config, name) <= 0:
+            raise ConfigError(f"{name}: {getattr(config, name)} is too little; give more than 0")
+    heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
+    job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
     job.check()
     directory = find_sweep(config)
     sweep = directory.sweep
@@ -468,17 +490,39 @@ def work(
         config.run_name or sweep.run_name, config.run_name_changer, sweep.compiled, config.allow_eval
     )
     with StopSignals(config.grace) as stop:
-        agent = Agent(directory, job, stop, name_of, config.allow_eval, config.lease, config.max_attempts)
-        if config.rerun_id is not None:
-            yield agent.again(config.rerun_id, config.resume, config.delete_checkpoints)
-        else:
-            done = 0
-            if config.resume or config.recover:
-                for result in agent.resume_lost(config.count, failed_too=config.resume):
-                    done += 1
-                    yield result
-            if not config.resume:
-                yield from agent.new_runs(None if config.count is None else config.count - done)
+        agent = Agent(
+            directory,
+            job,
+            stop,
+            name_of,
+            config.allow_eval,
+            config.lease,
+            config.max_attempts,
+            config.delete_checkpoints,
+        )
+        with closing(_results(agent, config)) as results:
+            for result in itertools.islice(results, config.count):
+                yield result
+                if stop.received is not None or result.outcome is State.PREEMPTED:
+                    raise Preempted(stop.received or signal.SIGINT)
+        if stop.received is not None:
+            raise Preempted(stop.received)
+
+
+def _results(agent: Agent, config: ResumableSweepConfig) -> Generator[Result, None, None]:
+    if config.rerun_id is not None:
+        yield from agent.again(config.rerun_id, config.resume)
+    elif config.rerun is not None:
+        states = LOST if config.rerun == "all" else [State(config.rerun)]
+        yield from agent.lost_runs(states, from_scratch=not config.resume)
+    elif config.resume:
+        yield from agent.lost_runs(LOST)
+    else:
+        if config.recover:
+            yield from agent.lost_runs(INTERRUPTED)
+        yield from agent.new_runs()
+        if config.recover:
+            yield from agent.lost_runs(INTERRUPTED)
 
 
 class _StderrHandler(logging.Handler):

@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -14,8 +15,6 @@ from typing import Any
 
 from dysweep.files import create_atomically, create_json, damaged, read_json
 from dysweep.liveness import Owner, now
-
-HEARTBEAT_SECONDS = 5.0
 
 
 class State(str, Enum):
@@ -135,10 +134,18 @@ class Attempt:
 
 
 class Heartbeat:
-    """Keeps an attempt's heartbeat changing while the process lives."""
+    """Keeps an attempt's heartbeat changing while the process lives.
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._path = attempt.heartbeat_path
+    Args:
+        attempt: the attempt.
+        seconds: between two beats.
+        when_superseded: called, from the heart's own thread, if another process has taken the run over.
+    """
+
+    def __init__(self, attempt: Attempt, seconds: float, when_superseded: Callable[[], object]) -> None:
+        self._attempt = attempt
+        self._seconds = seconds
+        self._when_superseded = when_superseded
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="dysweep-heartbeat", daemon=True)
 
@@ -154,11 +161,14 @@ class Heartbeat:
         count = 0
         while True:
             try:
-                self._path.write_text(f"{count}\n")
+                self._attempt.heartbeat_path.write_text(f"{count}\n")
             except OSError:
                 pass  # a full or vanished disk must not end the training; the lease covers the gap
             count += 1
-            if self._stop.wait(HEARTBEAT_SECONDS):
+            if self._stop.wait(self._seconds):
+                return
+            if self._attempt.superseded():
+                self._when_superseded()
                 return
 
 

@@ -225,7 +225,7 @@ class Assigned:
 
 
 def assigned_runs(
-    path: SweepPath, count: int | None, directory: Path, stopping: Callable[[], bool]
+    path: SweepPath, directory: Path, stopping: Callable[[], bool]
 ) -> Generator[Assigned, None, None]:
     """Ask W&B for one run after the other, as `wandb.agent` does, until the sweep is done.
 
@@ -234,7 +234,6 @@ def assigned_runs(
 
     Args:
         path: the sweep.
-        count: how many runs at most.
         directory: where W&B puts its own folder `wandb/`.
         stopping: tells whether to ask for no more runs.
 
@@ -260,7 +259,7 @@ def assigned_runs(
 
     def work() -> None:
         try:
-            wandb.agent(path.sweep_id, job, path.entity, path.project, count)
+            wandb.agent(path.sweep_id, job, path.entity, path.project)
         except BaseException as error:
             failures.append(error)
         finally:
@@ -381,10 +380,16 @@ def end_run(run: wandb.Run, exit_code: int, preempted: bool) -> dict[str, float]
     Returns:
         the final numeric metrics, nested ones with dotted names, without W&B's own.
     """
-    if preempted and wandb.run is run:
-        run.mark_preempting()
+    if preempted:
+        mark_preempted(run)
     run.finish(exit_code=exit_code)
     return _numbers(_final_summary(run))
+
+
+def mark_preempted(run: wandb.Run) -> None:
+    """Tell W&B that an unfinished run ends because its process has to."""
+    if wandb.run is run:
+        run.mark_preempting()
 
 
 def _final_summary(run: wandb.Run) -> dict[str, Any]:

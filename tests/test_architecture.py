@@ -10,7 +10,7 @@ LAYERS = [
     {"cli"},
     {"parallel"},
     {"agent", "naming", "sync"},
-    {"execution"},
+    {"execution", "lost"},
     {"offline", "tracking"},
     {"checkpoint"},
     {"runs"},

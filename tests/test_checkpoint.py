@@ -170,7 +170,7 @@ def test_owners_out_of_sight_are_judged_together_by_their_heartbeats():
 def test_a_heartbeat_is_there_while_the_attempt_lives():
     attempt = new_sweep().start_run("abcd-0001", {}, None, {})
     assert attempt.heartbeat() == ""
-    with Heartbeat(attempt):
+    with Heartbeat(attempt, 5, lambda: None):
         pass
     assert attempt.heartbeat() == "0\n"
 
