@@ -11,9 +11,9 @@ from typing import Any
 from dysweep.checkpoint import SweepDirectory, check_id
 from dysweep.errors import ConfigError, LanguageError, NotFoundError
 from dysweep.execution import Job, Result, StopSignals, fail_attempt, run_attempt
-from dysweep.lost import given_up, lives, lost_runs
+from dysweep.lost import LostRun, find_lost, given_up
 from dysweep.offline import Grid, NameOf, take_points
-from dysweep.runs import Attempt, RunDirectory, State
+from dysweep.runs import Attempt, RunDirectory, State, Watch
 
 logger = logging.getLogger("dysweep")
 
@@ -48,7 +48,7 @@ class Agent:
         self.stop = stop
         self.name_of = name_of
         self.allow_eval = allow_eval
-        self.lease = lease
+        self.watch = Watch(lease)
         self.max_attempts = max_attempts
         self.delete_checkpoints = delete_checkpoints
         metric = directory.sweep.sweep_configuration.get("metric")
@@ -96,7 +96,7 @@ class Agent:
         run = self.directory.run(run_id)
         last = run.last_attempt()
         state = last.state() if last is not None else State.PENDING
-        if state in (State.FINISHED, State.KILLED) or (last is not None and lives(last, self.lease)):
+        if state in (State.FINISHED, State.KILLED) or (last is not None and self._lives(last)):
             logger.warning("%s: W&B gives it out again, but it is %s; left alone", run_id, state)
             return None
         claimed = None if given_up(run, last, self.max_attempts) else run.claim(last)
@@ -111,14 +111,26 @@ class Agent:
         attempt = self.directory.start_run(run_id, assignment, chosen, config)
         return None if attempt is None else (attempt, config, problem)
 
-    def lost_runs(self, states: Collection[State], from_scratch: bool = False) -> Iterator[Result]:
+    def lost_runs(
+        self, states: Collection[State], *, from_scratch: bool = False, wait: bool = True
+    ) -> Iterator[Result]:
         """Go on with lost runs, or execute them again from scratch.
 
         Args:
             states: which of preempted, crashed and failed.
             from_scratch: leave their checkpoints aside, and do not mind how often they have failed.
+            wait: watch runs of other hosts until it is clear whether they are lost too.
         """
-        lost = lost_runs(self.directory, states, self.lease)
+        found = find_lost(self.directory, states)
+        unseen = {each.last: each for each in found.unseen if each.last is not None}
+        self.watch.dead(unseen)
+        yield from self._go_on(found.lost, from_scratch)
+        if unseen and wait:
+            logger.info("watching %d runs of other hosts for up to %.0f s", len(unseen), self.watch.lease)
+            dead = self.watch.wait(unseen, lambda: self.stop.received is not None)
+            yield from self._go_on([unseen[last] for last in dead], from_scratch)
+
+    def _go_on(self, lost: list[LostRun], from_scratch: bool) -> Iterator[Result]:
         if not from_scratch:
             lost = [each for each in lost if not given_up(each.run, each.last, self.max_attempts)]
         progress = Progress(len(lost), self.metric)
@@ -154,7 +166,7 @@ class Agent:
             return self._claim_unrecorded(check_id(run_id, "rerun_id"), resume)
         run = self.directory.run(run_id)
         last = run.last_attempt()
-        if last is not None and lives(last, self.lease):
+        if last is not None and self._lives(last):
             owner = last.owner()
             where = f"on {owner.host} (process {owner.pid})" if owner else "somewhere"
             raise ConfigError(f"rerun_id: {run_id} is running {where}; wait for it, or stop it first")
@@ -183,6 +195,13 @@ class Agent:
         if claimed is None:
             raise ConfigError(f"rerun_id: another process has just started {run_id}")
         return claimed
+
+    def _lives(self, attempt: Attempt) -> bool:
+        """Tell whether an attempt is being executed; where that cannot be seen, watch it for one lease."""
+        if attempt.state() is not State.RUNNING:
+            return False
+        owner = attempt.owner()
+        return (owner is not None and owner.alive() is True) or not self.watch.wait([attempt])
 
     def _execute(
         self,

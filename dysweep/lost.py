@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dysweep.checkpoint import SweepDirectory
 from dysweep.errors import DirectoryError
-from dysweep.runs import Attempt, RunDirectory, State, dead_after_lease
+from dysweep.runs import Attempt, RunDirectory, State
 
 logger = logging.getLogger("dysweep")
 
@@ -32,40 +32,52 @@ class LostRun:
     state: State
     started: str
 
+    @property
+    def urgency(self) -> tuple[bool, str, str]:
+        """Sorts preempted and crashed runs before failed ones, and older ones before newer ones."""
+        return self.state is State.FAILED, self.started, self.run.run_id
 
-def lost_runs(directory: SweepDirectory, states: Collection[State], lease: float) -> list[LostRun]:
-    """Find lost runs: preempted and crashed ones first, then failed ones, oldest first.
 
-    Attempts on other hosts are watched together, for one lease.
+@dataclass(frozen=True)
+class Findings:
+    """What a look at all runs has found.
+
+    Args:
+        lost: the lost ones, the most urgent first.
+        unseen: those that are being executed where this process cannot look, as if they had crashed.
+    """
+
+    lost: list[LostRun] = field(default_factory=list)
+    unseen: list[LostRun] = field(default_factory=list)
+
+
+def find_lost(directory: SweepDirectory, states: Collection[State]) -> Findings:
+    """Look at all runs of a sweep; a damaged one is named and left alone.
 
     Args:
         directory: the sweep's directory.
         states: which of preempted, crashed and failed are wanted.
-        lease: seconds without a heartbeat after which a process on another host counts as dead.
     """
-    found: list[LostRun] = []
-    unseen: dict[Attempt, str] = {}
+    found = Findings()
     for run in directory.runs():
         try:
             run.record()
             last = run.last_attempt()
             if last is None:
-                found.append(LostRun(run, None, State.CRASHED, ""))
+                found.lost.append(LostRun(run, None, State.CRASHED, ""))
                 continue
             state, owner = last.state(), last.owner()
             started = owner.started if owner else ""
         except DirectoryError as error:
             logger.error("%s; the run is left alone", error)
             continue
-        if state is State.RUNNING and (owner is None or owner.alive() is None):
-            unseen[last] = started
-        found.append(LostRun(run, last, state, started))
-    if unseen and State.CRASHED in states:
-        logger.info("watching %d runs of other hosts for up to %.0f s", len(unseen), lease)
-        dead = dead_after_lease(list(unseen), lease)
-        found += [LostRun(last.run, last, State.CRASHED, unseen[last]) for last in dead]
-    wanted = [lost for lost in found if lost.state in states]
-    return sorted(wanted, key=lambda lost: (lost.state is State.FAILED, lost.started, lost.run.run_id))
+        if state in states:
+            found.lost.append(LostRun(run, last, state, started))
+        elif state is State.RUNNING and (owner is None or owner.alive() is None) and State.CRASHED in states:
+            found.unseen.append(LostRun(run, last, State.CRASHED, started))
+    found.lost.sort(key=lambda each: each.urgency)
+    found.unseen.sort(key=lambda each: each.urgency)
+    return found
 
 
 def given_up(run: RunDirectory, last: Attempt | None, max_attempts: int) -> bool:
@@ -81,13 +93,3 @@ def given_up(run: RunDirectory, last: Attempt | None, max_attempts: int) -> bool
         run.run_id, failures, run.run_id,
     )  # fmt: skip
     return True
-
-
-def lives(attempt: Attempt, lease: float) -> bool:
-    """Tell whether an attempt is being executed; where that cannot be seen, watch it for one lease."""
-    if attempt.state() is not State.RUNNING:
-        return False
-    owner = attempt.owner()
-    if owner is not None and owner.alive():
-        return True
-    return not dead_after_lease([attempt], lease)

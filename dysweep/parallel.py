@@ -512,17 +512,15 @@ def work(
 def _results(agent: Agent, config: ResumableSweepConfig) -> Generator[Result, None, None]:
     if config.rerun_id is not None:
         yield from agent.again(config.rerun_id, config.resume)
-    elif config.rerun is not None:
-        states = LOST if config.rerun == "all" else [State(config.rerun)]
+    elif config.resume or config.rerun is not None:
+        states = LOST if config.rerun in (None, "all") else [State(config.rerun)]
         yield from agent.lost_runs(states, from_scratch=not config.resume)
-    elif config.resume:
-        yield from agent.lost_runs(LOST)
-    else:
-        if config.recover:
-            yield from agent.lost_runs(INTERRUPTED)
+    elif config.recover:
+        yield from agent.lost_runs(INTERRUPTED, wait=False)
         yield from agent.new_runs()
-        if config.recover:
-            yield from agent.lost_runs(INTERRUPTED)
+        yield from agent.lost_runs(INTERRUPTED)
+    else:
+        yield from agent.new_runs()
 
 
 class _StderrHandler(logging.Handler):

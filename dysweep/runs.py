@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -256,19 +256,42 @@ class RunDirectory:
         self.checkpoint_path.rename(aside)
 
 
-def dead_after_lease(attempts: list[Attempt], lease: float) -> set[Attempt]:
-    """Watch attempts whose owners cannot be seen from here, all at once, for one lease at most.
+class Watch:
+    """Tells which attempts on other hosts are dead: those whose heartbeat has stood still for one lease.
+
+    All are watched at the same time, by this process's own clock, and while it does other things.
 
     Args:
-        attempts: attempts without an end.
-        lease: seconds on this process's own clock in which a living owner changes its heartbeat.
-
-    Returns:
-        those whose heartbeat did not change and that did not end.
+        lease: seconds in which a living owner changes its heartbeat.
     """
-    seen = {attempt: attempt.heartbeat() for attempt in attempts}
-    deadline = time.monotonic() + lease
-    while seen and time.monotonic() < deadline:
-        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
-        seen = {a: beat for a, beat in seen.items() if a.heartbeat() == beat and not a.end_path.exists()}
-    return set(seen)
+
+    def __init__(self, lease: float) -> None:
+        self.lease = lease
+        self._since: dict[Attempt, tuple[str, float]] = {}
+
+    def dead(self, attempts: Iterable[Attempt]) -> set[Attempt]:
+        """Look at attempts without an end once more, and give those that are dead."""
+        dead = set()
+        for attempt in attempts:
+            beat, clock = attempt.heartbeat(), time.monotonic()
+            seen, since = self._since.setdefault(attempt, (beat, clock))
+            if beat != seen:
+                self._since[attempt] = beat, clock
+            elif clock - since >= self.lease and not attempt.end_path.exists():
+                dead.add(attempt)
+        return dead
+
+    def wait(self, attempts: Iterable[Attempt], stopping: Callable[[], bool] = lambda: False) -> set[Attempt]:
+        """Watch attempts until each has beaten, has ended or is dead, and give the dead ones."""
+        first = {attempt: attempt.heartbeat() for attempt in attempts}
+        dead: set[Attempt] = set()
+        while first and not stopping():
+            dead |= self.dead(first)
+            first = {
+                attempt: beat
+                for attempt, beat in first.items()
+                if attempt not in dead and attempt.heartbeat() == beat and not attempt.end_path.exists()
+            }
+            if first:
+                time.sleep(min(0.5, self.lease / 10))
+        return dead

@@ -72,3 +72,22 @@ def servers(monkeypatch):
 @pytest.fixture
 def server(servers):
     return servers()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rounds", type=int, default=1, help="how many seeds the chaos tests try")
+
+
+def pytest_generate_tests(metafunc):
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("rounds")))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the chaos tests have counted."""
+    reports = [dict(each.user_properties) for each in terminalreporter.getreports("passed")]
+    counted = [each for each in reports if "takeovers" in each]
+    if counted:
+        total = {name: sum(each[name] for each in counted) for name in counted[0]}
+        figures = ", ".join(f"{number} {name}" for name, number in total.items())
+        terminalreporter.write_line(f"chaos: {len(counted)} rounds, {figures}")

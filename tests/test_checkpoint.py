@@ -14,7 +14,7 @@ from dysweep import ConfigError, DirectoryError, NotFoundError, Space
 from dysweep.checkpoint import Sweep, SweepDirectory, check_id
 from dysweep.files import create_atomically
 from dysweep.liveness import Owner
-from dysweep.runs import Attempt, Heartbeat, RunDirectory, State, dead_after_lease
+from dysweep.runs import Attempt, Heartbeat, RunDirectory, State, Watch
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -161,7 +161,7 @@ def test_owners_out_of_sight_are_judged_together_by_their_heartbeats():
     beating = threading.Thread(target=beat)
     beating.start()
     try:
-        assert dead_after_lease(attempts, lease=0.5) == {attempts[1], attempts[2]}
+        assert Watch(lease=0.5).wait(attempts) == {attempts[1], attempts[2]}
     finally:
         stop.set()
         beating.join()

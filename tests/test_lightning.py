@@ -70,7 +70,7 @@ def main(config, logger, checkpoint_dir):
 """
 WORK = ["--package", "functions", "--function", "main", "--sweep_id"]
 
-pytestmark = pytest.mark.filterwarnings("default")  # Lightning and torch warn of each other
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning, torch and wandb warn of each other
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,175 @@
+"""Nothing is lost, nothing is done twice: agents are killed or stopped at random until the sweep is done.
+
+`pytest -m chaos --rounds 20 -n 0` repeats it with 20 seeds and prints the figures.
+"""
+
+import ctypes
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dysweep import cli, dysweep_run_resume
+from dysweep.checkpoint import SweepDirectory
+from dysweep.runs import Attempt, State
+
+RUNS, STEPS, AGENTS = 60, 6, 6
+SECONDS_BETWEEN_KILLS = 0.5
+SECONDS_PER_STEP = 0.05
+LEASE = 3
+DEADLINE = 240
+CLONE_NEWUTS = 0x04000000
+FUNCTION = """
+import os, time
+
+def event(directory, kind, step):
+    line = f"{time.monotonic_ns()} {directory.parent.name} {os.getpid()} {kind} {step}\\n"
+    descriptor = os.open("events", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
+
+def counts(config, checkpoint_dir):
+    saved = checkpoint_dir / "step"
+    step = int(saved.read_text()) if saved.exists() else 0
+    event(checkpoint_dir, "begin", step)
+    while step < config["steps"]:
+        time.sleep(config["seconds"])
+        step += 1
+        event(checkpoint_dir, "step", step)
+        beside = checkpoint_dir / "step.tmp"
+        beside.write_text(str(step))
+        beside.replace(saved)
+        event(checkpoint_dir, "saved", step)
+"""
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["dysweep.cli", "dysweep.tracking"])
+
+pytestmark = pytest.mark.chaos
+
+
+def agent(folder, sweep_id, host):
+    """Be an agent: a process of its own, in a session of its own, on a host of its own if it is given one."""
+    os.setsid()
+    os.chdir(folder)
+    if host is not None:
+        assert ctypes.CDLL(None).unshare(CLONE_NEWUTS) == 0
+        socket.sethostname(host)
+    out = os.open("output", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    work = ["--package", "functions", "--function", "counts", "--sweep_id", sweep_id, "--recover"]
+    sys.exit(cli.run_resume([*work, "--lease", str(LEASE), "--max_attempts", "1000"]))
+
+
+def can_have_hosts():
+    return os.geteuid() == 0 and os.path.exists("/proc/self/ns/uts")
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        pytest.param(False, id="one host"),
+        pytest.param(
+            True,
+            id="many hosts",
+            marks=pytest.mark.skipif(
+                not can_have_hosts(), reason="a host name of its own needs root and Linux"
+            ),
+        ),
+    ],
+)
+def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed, record_property):
+    chooser = random.Random(seed)
+    (own_folder / "functions.py").write_text(FUNCTION)
+    sweep_id = dysweep_run_resume(
+        base_config={"steps": STEPS, "seconds": SECONDS_PER_STEP},
+        sweep_configuration={"n": {"sweep": True, "values": list(range(RUNS))}},
+    )
+    directory = SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
+    started = 0
+
+    def start():
+        nonlocal started
+        started += 1
+        process = CONTEXT.Process(
+            target=agent, args=(own_folder, sweep_id, f"host{started}" if hosts else None)
+        )
+        process.start()
+        return process
+
+    deadline = time.monotonic() + DEADLINE
+    begun = time.monotonic()
+    agents = [start() for _ in range(AGENTS)]
+    signals = Counter()
+    processes = list(agents)
+    while not all_finished(directory):
+        assert time.monotonic() < deadline, Counter(str(run.state()) for run in directory.runs())
+        time.sleep(SECONDS_BETWEEN_KILLS)
+        place = chooser.randrange(AGENTS)
+        number = chooser.choice([signal.SIGKILL, signal.SIGTERM])
+        if agents[place].is_alive():
+            signals[number.name] += 1
+            os.kill(agents[place].pid, number)
+        agents[place] = start()
+        processes.append(agents[place])
+    for process in processes:
+        process.join(DEADLINE)
+        assert process.exitcode is not None
+    finished = Counter(sorted(finished_attempts(directory)))
+    figures = {
+        "kills": signals["SIGKILL"],
+        "signals": signals["SIGTERM"],
+        "takeovers": sum(run.last_attempt().number - 1 for run in directory.runs()),
+        "runs finished": len(finished),
+        "doubled": sum(times > 1 for times in finished.values()),
+        "lost": sum(finished[number] == 0 for number in range(RUNS)),
+        "seconds": round(time.monotonic() - begun),
+    }
+    for name, number in figures.items():
+        record_property(name, number)
+    assert (figures["runs finished"], figures["doubled"], figures["lost"]) == (RUNS, 0, 0)
+    check(directory)
+
+
+def all_finished(directory):
+    runs = list(directory.runs())
+    return len(runs) == RUNS and all(run.state() is State.FINISHED for run in runs)
+
+
+def finished_attempts(directory):
+    """Give the configuration of every attempt that finished."""
+    for run in directory.runs():
+        for number in range(1, run.last_attempt().number + 1):
+            end = Attempt(run, number).end()
+            assert end is None or end.outcome in (State.FINISHED, State.PREEMPTED)
+            if end is not None and end.outcome is State.FINISHED:
+                yield run.record()["assignment"]["n"]
+
+
+def check(directory):
+    """No step is repeated, attempts come one after the other, no file is half-written."""
+    for path in directory.path.rglob("*.json"):
+        if "wandb" not in path.parts and not any(part.startswith(".") for part in path.parts):
+            json.loads(path.read_text())
+    events = [line.split() for line in Path("events").read_text().splitlines()]
+    for run in directory.runs():
+        assert (run.checkpoint_path / "step").read_text() == str(STEPS)
+        saved, owner, former = 0, None, set()
+        for _, _, process, kind, step in sorted(
+            (event for event in events if event[1] == run.run_id), key=lambda event: int(event[0])
+        ):
+            if process != owner:
+                assert kind == "begin" and process not in former, f"{run.run_id}: two attempts at once"
+                former.add(owner)
+                owner = process
+                assert int(step) == saved, f"{run.run_id}: went on from {step}, saved was {saved}"
+            assert kind != "step" or int(step) == saved + 1, f"{run.run_id}: step {step} after {saved}"
+            saved = int(step) if kind == "saved" else saved
