@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from dysweep.checkpoint import SweepDirectory, check_id
-from dysweep.errors import ConfigError, LanguageError, NotFoundError
+from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError
 from dysweep.execution import Job, Result, StopSignals, fail_attempt, run_attempt
 from dysweep.lost import LostRun, find_lost, given_up
 from dysweep.offline import Grid, NameOf, take_points
@@ -73,11 +73,13 @@ class Agent:
         progress = Progress(None, self.metric)
         done = 0
         assigned_runs = tracking.assigned_runs(
-            self.directory.sweep.path, self.directory.path, lambda: self.stop.received is not None
+            self.directory.sweep.path,
+            self.directory.path,
+            lambda: self.stop.received is not None,
+            lambda: self.stop.end_run(State.KILLED),
         )
         with closing(assigned_runs):
             for assigned in assigned_runs:
-                assigned.when_stopped = lambda: self.stop.end_run(State.KILLED)
                 claimed = self._claim_assigned(assigned.run_id, assigned.assignment)
                 if claimed is None:
                     continue
@@ -90,16 +92,22 @@ class Agent:
         self, run_id: str, assignment: dict[str, Any]
     ) -> tuple[Attempt, dict[str, Any] | None, LanguageError | None] | None:
         """Claim a run that W&B has given to this process: a new one, or one that W&B has queued again."""
+        from dysweep import tracking
+
         attempt = self._record(run_id, assignment, None)
         if attempt is not None:
             return attempt
         run = self.directory.run(run_id)
         last = run.last_attempt()
         state = last.state() if last is not None else State.PENDING
-        if state in (State.FINISHED, State.KILLED) or (last is not None and self._lives(last)):
-            logger.warning("%s: W&B gives it out again, but it is %s; left alone", run_id, state)
+        if last is not None and self._lives(last):
+            logger.warning("%s: W&B gives it out again, but it is running; left alone", run_id)
             return None
-        claimed = None if given_up(run, last, self.max_attempts) else run.claim(last)
+        if state in (State.FINISHED, State.KILLED) or given_up(run, last, self.max_attempts):
+            logger.warning("%s: W&B gives it out again, but it is %s; left as it is", run_id, state)
+            tracking.tell_end(self.directory.sweep.path, run, finished=state is State.FINISHED, by_agent=True)
+            return None
+        claimed = run.claim(last)
         return None if claimed is None else (claimed, *self._config_of(run))
 
     def _record(
@@ -122,6 +130,8 @@ class Agent:
             wait: watch runs of other hosts until it is clear whether they are lost too.
         """
         found = find_lost(self.directory, states)
+        if self.directory.sweep.online and wait and State.CRASHED in states:
+            yield from self._unstarted_runs()
         unseen = {each.last: each for each in found.unseen if each.last is not None}
         self.watch.dead(unseen)
         yield from self._go_on(found.lost, from_scratch)
@@ -130,9 +140,25 @@ class Agent:
             dead = self.watch.wait(unseen, lambda: self.stop.received is not None)
             yield from self._go_on([unseen[last] for last in dead], from_scratch)
 
+    def _unstarted_runs(self) -> Iterator[Result]:
+        """Execute runs that W&B has given out, and of which nobody has heard since."""
+        from dysweep import tracking
+
+        known = self.directory.run_ids()
+        lost = tracking.unstarted_runs(self.directory.sweep.path, known, self.watch.lease)
+        progress = Progress(len(lost), self.metric)
+        for place, run_id in enumerate(lost, start=1):
+            try:
+                claimed = self._claim_unrecorded(run_id, resume=True)
+            except ConfigError:
+                continue  # it has been started meanwhile
+            result = self._again(*claimed, from_scratch=False)
+            progress.tell(result, place)
+            yield result
+
     def _go_on(self, lost: list[LostRun], from_scratch: bool) -> Iterator[Result]:
         if not from_scratch:
-            lost = [each for each in lost if not given_up(each.run, each.last, self.max_attempts)]
+            lost = [each for each in lost if not self._given_up(each)]
         progress = Progress(len(lost), self.metric)
         for place, each in enumerate(lost, start=1):
             attempt = each.run.claim(each.last)
@@ -141,6 +167,13 @@ class Agent:
             result = self._again(attempt, *self._config_of(each.run), from_scratch)
             progress.tell(result, place)
             yield result
+
+    def _given_up(self, lost: LostRun) -> bool:
+        try:
+            return given_up(lost.run, lost.last, self.max_attempts)
+        except DirectoryError as error:
+            logger.error("%s; the run is left alone", error)
+            return True
 
     def again(self, run_id: str, resume: bool) -> Iterator[Result]:
         """Execute one run again, from its checkpoint with `resume`, else from scratch."""
@@ -228,7 +261,11 @@ class Agent:
             return None, error
 
     def _config_of(self, run: RunDirectory) -> tuple[dict[str, Any] | None, LanguageError | None]:
-        config = run.config()
+        try:
+            config = run.config()
+        except DirectoryError as error:
+            logger.warning("%s; its config is made again from its assignment", error)
+            config = None
         return (config, None) if config is not None else self._resolve(run.record()["assignment"])
 
 

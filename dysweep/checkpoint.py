@@ -3,6 +3,7 @@
     checkpoints-<sweep_id>/
         sweep.json                    the sweep: base config, sweep configuration, space
         sweep.lock                    spares agents a stampede; correctness never rests on it
+        sync.json                     entity and project that dysweep_sync takes the runs to
         runs/<run_id>/
             run.json                  assignment, name, created
             run_config.json           the config
@@ -165,6 +166,10 @@ class SweepDirectory:
     @property
     def lock_path(self) -> Path:
         return self.path / "sweep.lock"
+
+    @property
+    def sync_path(self) -> Path:
+        return self.path / "sync.json"
 
     @property
     def runs_path(self) -> Path:

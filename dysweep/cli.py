@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import typing
@@ -16,7 +17,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dysweep import __version__, evaluate, parallel
-from dysweep.checkpoint import Sweep
+from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
 from dysweep.execution import Job
 from dysweep.files import load_file, parse_yaml
@@ -78,17 +79,22 @@ def sync(argv: Sequence[str] | None = None) -> int:
 
 def create_script() -> None:
     """Entry point of the installed script."""
-    sys.exit(create())
+    _script(create)
 
 
 def run_resume_script() -> None:
     """Entry point of the installed script."""
-    sys.exit(run_resume())
+    _script(run_resume)
 
 
 def sync_script() -> None:
     """Entry point of the installed script."""
-    sys.exit(sync())
+    _script(sync)
+
+
+def _script(command: Callable[[], int]) -> None:
+    os.environ.pop("WANDB_SERVICE", None)  # of a parent process, which would not notice when this one dies
+    sys.exit(command())
 
 
 def _guarded(
@@ -105,6 +111,9 @@ def _guarded(
     except DysweepError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except Preempted as stopped:
         print(f"{name}: stopped by signal {stopped.signum}; --resume True goes on", file=sys.stderr)
         return 128 + stopped.signum
@@ -271,7 +280,7 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep_id = parallel.create(config)
     directory = parallel.sweep_directory(config, sweep_id)
     sweep = directory.sweep
-    print(f"sweep {sweep_id}: {_size(sweep)}in {directory.path}", file=sys.stderr)
+    print(f"sweep {sweep_id}: {_size(sweep)}in {_shown(directory)}", file=sys.stderr)
     if sweep.online:
         from dysweep import tracking
 
@@ -287,6 +296,11 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
             shown += f", ... ({len(values)} values)" if len(values) > _SHOWN_VALUES else ""
         print(f"  {name:<{width}}  {shown}", file=sys.stderr)
     return sweep_id
+
+
+def _shown(directory: SweepDirectory) -> Path:
+    here = Path.cwd()
+    return directory.path.relative_to(here) if directory.path.is_relative_to(here) else directory.path
 
 
 def _size(sweep: Sweep) -> str:
@@ -317,7 +331,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             directory = parallel.find_sweep(config)
             lost = f", {others} not" if others else ""
             runs = "run" if finished == 1 else "runs"
-            print(f"{finished} {runs} finished{lost}; results in {directory.path}", file=sys.stderr)
+            print(f"{finished} {runs} finished{lost}; results in {_shown(directory)}", file=sys.stderr)
     again = config.resume or config.rerun is not None
     if not finished + others:
         print("no run to resume" if again else "no run was left to execute", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import inspect
 import logging
 import os
@@ -12,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, TextIO
@@ -25,6 +26,7 @@ logger = logging.getLogger("dysweep")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _END_RUN = signal.SIGUSR1
+_TELLING_SECONDS = 1.0
 _active: StopSignals | None = None
 
 
@@ -56,6 +58,8 @@ class Job:
         shown = getattr(self.function, "__qualname__", repr(self.function))
         if not callable(self.function):
             raise FunctionError(f"{shown} is no function")
+        if self.use_lightning_logger and not importlib.util.find_spec("lightning"):
+            raise FunctionError("use_lightning_logger needs Lightning: pip install 'dysweep[lightning]'")
         try:
             signature = inspect.signature(self.function)
         except ValueError:
@@ -113,6 +117,7 @@ class StopSignals:
         self.grace = grace
         self.received: int | None = None
         self.run_ended: State | None = None
+        self.when_received: Callable[[], object] = lambda: None
         self.when_grace_is_over: Callable[[], object] = lambda: None
         self._thread = threading.get_ident()
         self._raising = False
@@ -138,8 +143,8 @@ class StopSignals:
     @contextmanager
     def interrupting(self) -> Iterator[None]:
         """Raise `Preempted` inside this block when a signal comes."""
-        if self.received is not None:
-            raise Preempted(self.received)
+        if self.received is not None or self.run_ended is not None:
+            raise Preempted(self.received or signal.SIGTERM)
         self._raising = True
         try:
             yield
@@ -176,6 +181,9 @@ class StopSignals:
         self._timer.start()
         if self._raising:
             self._raising = False
+            telling = threading.Thread(target=self.when_received, daemon=True)
+            telling.start()
+            telling.join(_TELLING_SECONDS)  # the interrupted code may hold what it needs
             raise Preempted(number)
 
     def _end(self) -> None:
@@ -215,17 +223,13 @@ def run_attempt(
     attempt.run.checkpoint_path.mkdir(exist_ok=True)
     value: Any = None
     error: BaseException | None = None
-    stop.run_ended = None
     heartbeat = Heartbeat(attempt, job.heartbeat, when_superseded=lambda: stop.end_run(State.CRASHED))
-    with heartbeat, _captured(attempt) as log:
+    with heartbeat, _captured(attempt):
         stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, {})
         run = _tracked(attempt, sweep, config, job.mark_preempting, stop, by_agent, from_scratch)
 
-        def end_at_once() -> None:
-            attempt.finish(State.PREEMPTED, None, {})
-            tracking.mark_preempted(run)
-
-        stop.when_grace_is_over = end_at_once
+        # At once, as `with wandb.init():` in the function ends the run before it comes back here.
+        stop.when_received = lambda: tracking.mark_preempted(run)
         try:
             arguments = {
                 **job.arguments,
@@ -244,9 +248,9 @@ def run_attempt(
         if outcome is State.FAILED:
             traceback.print_exception(error, file=sys.stderr)
         metrics = tracking.end_run(run, 0 if outcome is State.FINISHED else 1, outcome is State.PREEMPTED)
-        log.flush()
         attempt.finish(outcome, _described(error) if outcome is State.FAILED and error else None, metrics)
-        stop.when_grace_is_over = lambda: None
+        stop.when_received = stop.when_grace_is_over = lambda: None
+        stop.run_ended = None
     if isinstance(error, SystemExit) and outcome is State.FINISHED:
         error = None
     return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
@@ -287,17 +291,13 @@ def _tracked(
 ) -> Any:
     from dysweep import tracking
 
-    record = attempt.run.record()
     try:
         return tracking.start_run(
-            sweep=sweep.path,
+            sweep.path,
+            attempt.run,
+            config,
             online=sweep.online,
             by_agent=by_agent,
-            run_id=attempt.run.run_id,
-            name=record.get("name"),
-            assignment=record["assignment"],
-            config=config,
-            directory=attempt.run.path,
             from_scratch=from_scratch,
             mark_preempting=mark_preempting,
             when_stopped=lambda: stop.end_run(State.KILLED),
@@ -331,36 +331,56 @@ def _described(error: BaseException) -> dict[str, str]:
 
 
 def _lightning_logger(run: Any) -> Any:
-    try:
-        from lightning.pytorch.loggers import WandbLogger
-    except ImportError as error:
-        raise FunctionError(
-            f"use_lightning_logger needs Lightning: pip install 'dysweep[lightning]' ({error})"
-        ) from None
+    from lightning.pytorch.loggers import WandbLogger
+
     return WandbLogger(experiment=run)
 
 
 @contextmanager
-def _captured(attempt: Attempt) -> Iterator[TextIO]:
+def _captured(attempt: Attempt) -> Iterator[None]:
     """Write what is printed to the attempt's log as well."""
     try:
-        log = open(attempt.log_path, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+        log = _Log(open(attempt.log_path, "a", buffering=1, encoding="utf-8", errors="backslashreplace"))
     except OSError as error:
         raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
-    with log, redirect_stdout(_Tee(sys.stdout, log)), redirect_stderr(_Tee(sys.stderr, log)):
-        yield log
+    with closing(log), redirect_stdout(_Tee(sys.stdout, log)), redirect_stderr(_Tee(sys.stderr, log)):
+        yield
+
+
+class _Log:
+    """The attempt's log; a full or vanished disk ends the log, with a warning, and not the training."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file: TextIO | None = file
+
+    def write(self, text: str) -> None:
+        self._try(lambda file: file.write(text))
+
+    def close(self) -> None:
+        self._try(lambda file: file.close())
+        self._file = None
+
+    def _try(self, action: Callable[[TextIO], object]) -> None:
+        if self._file is None:
+            return
+        try:
+            action(self._file)
+        except OSError as error:
+            failed, self._file = self._file, None
+            logger.warning("%s: nothing more can be written (%s)", failed.name, error.strerror)
+            with suppress(OSError):
+                failed.close()
 
 
 class _Tee:
     """A text stream that writes to the log too; everything else is the stream's own."""
 
-    def __init__(self, stream: TextIO, log: TextIO) -> None:
+    def __init__(self, stream: TextIO, log: _Log) -> None:
         self._stream = stream
         self._log = log
 
     def write(self, text: str) -> int:
-        if not self._log.closed:
-            self._log.write(text)
+        self._log.write(text)
         return self._stream.write(text)
 
     def writelines(self, lines: list[str]) -> None:

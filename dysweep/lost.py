@@ -66,14 +66,14 @@ def find_lost(directory: SweepDirectory, states: Collection[State]) -> Findings:
             if last is None:
                 found.lost.append(LostRun(run, None, State.CRASHED, ""))
                 continue
-            state, owner = last.state(), last.owner()
+            state, owner, unseen = last.state(), last.owner(), last.unseen()
             started = owner.started if owner else ""
         except DirectoryError as error:
             logger.error("%s; the run is left alone", error)
             continue
         if state in states:
             found.lost.append(LostRun(run, last, state, started))
-        elif state is State.RUNNING and (owner is None or owner.alive() is None) and State.CRASHED in states:
+        elif state is State.RUNNING and unseen and State.CRASHED in states:
             found.unseen.append(LostRun(run, last, State.CRASHED, started))
     found.lost.sort(key=lambda each: each.urgency)
     found.unseen.sort(key=lambda each: each.urgency)

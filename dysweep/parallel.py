@@ -26,6 +26,7 @@ from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
 from dysweep.errors import (
     ConfigError,
     DirectoryError,
+    DysweepError,
     LanguageError,
     NotFoundError,
     Preempted,
@@ -144,11 +145,13 @@ def dysweep_run_resume(
         return create(config)
     if function is None:
         raise ConfigError("function: missing; give the function that executes a run")
-    results = list(work(config, function, {}))
-    if config.rerun_id is not None and results[0].error is not None:
-        raise results[0].error
     single = config.rerun_id is not None or (config.resume and config.count == 1)
-    return results[0].value if single and results else None
+    value = None
+    for result in work(config, function, {}):
+        if config.rerun_id is not None and result.error is not None:
+            raise result.error
+        value = result.value if single else None
+    return value
 
 
 def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **settings: Any) -> str:
@@ -175,7 +178,9 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
         raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
     directory = find_sweep(replace(config, mode="offline"))
     sweep = directory.sweep
-    return tracking.page_of(sync(directory, config.entity or sweep.entity, config.project or sweep.project))
+    entity, project, _ = _sweep_path(config)
+    entity = entity or sweep.entity or os.environ.get("WANDB_ENTITY")
+    return tracking.page_of(sync(directory, entity, project or sweep.project, config.lease))
 
 
 def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
@@ -328,8 +333,10 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
         with TemporaryDirectory() as folder:
             tracking.save_metadata(path, sweep.to_json(), Path(folder))
         sweep_directory(config, sweep.sweep_id).create(sweep)
-    except BaseException:
-        tracking.stop_sweep(path)
+    except BaseException as error:
+        done = "has been stopped" if tracking.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"
+        if isinstance(error, DysweepError):
+            raise TrackingError(f"{error}; the sweep {path} {done}") from error
         raise
     return sweep.sweep_id
 
@@ -395,7 +402,7 @@ def _mode(config: ResumableSweepConfig) -> str:
 
 def sweep_directory(config: ResumableSweepConfig, sweep_id: str) -> SweepDirectory:
     """Give the directory of a sweep, whether it is there or not."""
-    root = Path(config.default_root_dir)
+    root = Path(config.default_root_dir).absolute()  # also if the function changes the working directory
     name = config.custom_checkpoint_dir or f"checkpoints-{check_id(sweep_id, 'sweep_id')}"
     return SweepDirectory(root / name)
 
@@ -408,24 +415,32 @@ def find_sweep(config: ResumableSweepConfig) -> SweepDirectory:
         DirectoryError: its record is damaged, or of another format version.
         TrackingError: W&B could not be asked.
     """
+    entity, project, sweep_id = _sweep_path(config)
+    directory = sweep_directory(config, sweep_id)
+    if not directory.sweep_path.exists():
+        project = project or os.environ.get("WANDB_PROJECT")
+        if _mode(config) == "offline" or project is None:
+            raise NotFoundError(_no_sweep(config, directory, sweep_id))
+        _fetch_sweep(directory, SweepPath(entity or os.environ.get("WANDB_ENTITY"), project, sweep_id))
+    sweep = directory.sweep
+    if sweep.sweep_id != sweep_id:
+        raise NotFoundError(
+            f"sweep_id: {directory.path} holds the sweep {sweep.sweep_id!r}, not {sweep_id!r}"
+        )
+    if sweep.online and (entity or sweep.entity, project or sweep.project) != (sweep.entity, sweep.project):
+        raise ConfigError(f"sweep_id: the sweep in {directory.path} is {sweep.path}, in another place")
+    return directory
+
+
+def _sweep_path(config: ResumableSweepConfig) -> tuple[str | None, str | None, str]:
+    """Give the sweep's entity and project, as far as the settings say them, and its id."""
     *owners, sweep_id = (config.sweep_id or "").split("/")
     if len(owners) > 2:
         raise ConfigError(f"sweep_id: {config.sweep_id!r} is no id; give it as id or entity/project/id")
-    for part in owners:
+    for part in (*owners, sweep_id):
         check_id(part, "sweep_id")
-    directory = sweep_directory(config, check_id(sweep_id, "sweep_id"))
-    if not directory.sweep_path.exists():
-        entity, project = [None, None, *owners][-2:]
-        project = project or config.project or os.environ.get("WANDB_PROJECT")
-        if _mode(config) == "offline" or project is None:
-            raise NotFoundError(_no_sweep(config, directory, sweep_id))
-        entity = entity or config.entity or os.environ.get("WANDB_ENTITY")
-        _fetch_sweep(directory, SweepPath(entity, project, sweep_id))
-    if directory.sweep.sweep_id != sweep_id:
-        raise NotFoundError(
-            f"sweep_id: {directory.path} holds the sweep {directory.sweep.sweep_id!r}, not {sweep_id!r}"
-        )
-    return directory
+    entity, project = [None, None, *owners][-2:]
+    return entity or config.entity, project or config.project, sweep_id
 
 
 def _no_sweep(config: ResumableSweepConfig, directory: SweepDirectory, sweep_id: str) -> str:

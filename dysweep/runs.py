@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from dysweep.errors import DirectoryError
 from dysweep.files import create_atomically, create_json, damaged, read_json
 from dysweep.liveness import Owner, now
 
@@ -125,6 +126,13 @@ class Attempt:
         end = self.end()  # it may have ended, and its process too, since the first look
         return end.outcome if end is not None else State.CRASHED
 
+    def unseen(self) -> bool:
+        """Tell whether it is being executed, if at all, where this process cannot look."""
+        if self.end() is not None:
+            return False
+        owner = self.owner()
+        return owner is None or owner.alive() is None
+
     def heartbeat(self) -> str:
         """Read the heartbeat's content; empty if there is none."""
         try:
@@ -212,6 +220,8 @@ class RunDirectory:
 
     def last_attempt(self) -> Attempt | None:
         """Find the newest attempt; None if the run was never started."""
+        if self.attempts_path.is_symlink():
+            raise DirectoryError(f"{self.attempts_path}: a symbolic link could lead anywhere; remove it")
         try:
             names = os.listdir(self.attempts_path)
         except FileNotFoundError:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from dysweep.checkpoint import SweepDirectory, SweepPath
-from dysweep.errors import ConfigError, DirectoryError
-from dysweep.runs import RunDirectory, State
+from dysweep.errors import ConfigError, DirectoryError, TrackingError
+from dysweep.files import create_atomically, read_json
+from dysweep.runs import Attempt, RunDirectory, State, Watch
 
 logger = logging.getLogger("dysweep")
 
-_RUNS_AT_A_TIME = 100
+_FOLDERS_AT_A_TIME = 100
 
 
-def sync(directory: SweepDirectory, entity: str | None, project: str) -> SweepPath:
+def sync(directory: SweepDirectory, entity: str | None, project: str, lease: float) -> SweepPath:
     """Upload what has ended since the last time; what W&B has already is not sent again.
 
     Which runs are in which sweep is asked of W&B, so an interruption at any point is mended by the next time.
@@ -26,6 +30,7 @@ def sync(directory: SweepDirectory, entity: str | None, project: str) -> SweepPa
         directory: the sweep's directory.
         entity: W&B's user or team; None for the user's default one.
         project: W&B's project.
+        lease: seconds without a heartbeat after which a process on another host counts as dead.
 
     Returns:
         the sweep in W&B.
@@ -39,67 +44,105 @@ def sync(directory: SweepDirectory, entity: str | None, project: str) -> SweepPa
     sweep = directory.sweep
     if sweep.online:
         raise ConfigError(f"sweep_id: {sweep.sweep_id} is served by W&B, where its runs are already")
-    place = SweepPath(entity, project, sweep.sweep_id)
+    with _alone(directory.sync_path.with_suffix(".lock")):
+        ended = _ended_runs(directory, lease)
+        if not ended:
+            raise ConfigError(f"{directory.path}: no run has ended yet, so there is nothing to sync")
+        place = SweepPath(tracking.log_in(entity), project, sweep.sweep_id)
+        _keep_place(directory, place)
+        _upload([folder for folders in ended.values() for folder in folders], place)
+        return _sweep_with(directory, place, list(ended))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
     try:
-        with FileLock(directory.path / "sync.lock", timeout=0):
-            ended = _ended_runs(directory)
-            waiting = [folder for run in ended for folder in tracking.folders_to_upload(run.path)]
-            for start in range(0, len(waiting), _RUNS_AT_A_TIME):
-                tracking.upload(waiting[start : start + _RUNS_AT_A_TIME], place)
-                logger.info("uploaded %d/%d", min(start + _RUNS_AT_A_TIME, len(waiting)), len(waiting))
-            return _sweep_with(directory, place, ended)
+        lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"{directory.path}: another dysweep_sync is at work here; wait for it") from None
+        raise ConfigError(f"{path.parent}: another dysweep_sync is at work here; wait for it") from None
+    except NotImplementedError:
+        pass  # no locks on this file system
+    except OSError as error:
+        raise DirectoryError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _ended_runs(directory: SweepDirectory) -> list[RunDirectory]:
-    ended = []
+def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, list[Path]]:
+    """Find the runs that have ended, each with its folders to upload."""
+    from dysweep import tracking
+
+    ended: dict[RunDirectory, list[Path]] = {}
+    unseen: dict[Attempt, list[Path]] = {}
     running = 0
     for run in directory.runs():
         try:
-            state = run.state()
+            # Whatever is there before a run is seen to have ended was written by attempts that have ended.
+            folders = tracking.folders_to_upload(run.path)
+            last = run.last_attempt()
+            state = State.PENDING if last is None else last.state()
+            if last is not None and last.unseen():
+                unseen[last] = folders
         except DirectoryError as error:
             logger.error("%s; the run is left out", error)
             continue
         running += state is State.RUNNING
         if state not in (State.RUNNING, State.PENDING):
-            ended.append(run)
-    if not ended:
-        raise ConfigError(f"{directory.path}: no run has ended yet, so there is nothing to sync")
-    if running:
-        logger.info("%d still running: sync again when they have ended", running)
+            ended[run] = folders
+    if unseen:
+        logger.info("watching %d runs of other hosts for up to %.0f s", len(unseen), lease)
+    dead = Watch(lease).wait(unseen)
+    ended.update({last.run: unseen[last] for last in dead})
+    if running > len(dead):
+        logger.info("%d still running: sync again when they have ended", running - len(dead))
     return ended
+
+
+def _upload(folders: list[Path], place: SweepPath) -> None:
+    from dysweep import tracking
+
+    for start in range(0, len(folders), _FOLDERS_AT_A_TIME):
+        for folder, problem in tracking.upload(folders[start : start + _FOLDERS_AT_A_TIME], place):
+            logger.warning("%s: not taken whole: %s", folder, problem)
+        logger.info("uploaded %d/%d", min(start + _FOLDERS_AT_A_TIME, len(folders)), len(folders))
+
+
+def _keep_place(directory: SweepDirectory, place: SweepPath) -> None:
+    """Remember where the runs are taken; to another place they would come without those of before."""
+    create_atomically(directory.sync_path, {"entity": place.entity, "project": place.project})
+    kept = SweepPath(**read_json(directory.sync_path), sweep_id=place.sweep_id)
+    if kept != place:
+        raise ConfigError(f"{directory.path}: its runs have been taken to {kept.place}, not {place.place}")
 
 
 def _sweep_with(directory: SweepDirectory, place: SweepPath, ended: list[RunDirectory]) -> SweepPath:
     """Find the sweep that W&B has of this directory, or make it, and put the runs into it."""
     from dysweep import tracking
 
-    entity, belongs = tracking.runs_of_group(place, place.sweep_id)
-    place = replace(place, entity=entity)
-    sweeps = Counter(sweep_id for sweep_id in belongs.values() if sweep_id is not None)
-    outside = [run for run in ended if run.run_id in belongs and belongs[run.run_id] not in sweeps]
+    listed = tracking.runs_of_group(place, place.sweep_id)
+    there = [run for run in ended if run.run_id in listed]
+    if not there:
+        raise TrackingError(f"W&B lists none of the runs in {place.place}; try again, or look there")
+    if len(there) < len(ended):
+        missing = sorted({run.run_id for run in ended} - listed.keys())
+        logger.warning("W&B does not list %d of the runs: %s", len(missing), ", ".join(missing[:5]))
+    sweeps = Counter(sweep_id for sweep_id, _ in listed.values() if sweep_id is not None)
     if not sweeps:
         configuration = {"name": place.sweep_id, **directory.sweep.flat_configuration}
-        names = [run.run_id for run in outside]
+        names = [run.run_id for run in there]
         return tracking.create_sweep(configuration, place.entity, place.project, prior_runs=names)
     path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
+    outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]
     for number, run in enumerate(outside, start=1):
-        record = run.record()
-        tracked = tracking.start_run(
-            sweep=path,
-            online=True,
-            by_agent=False,
-            run_id=run.run_id,
-            name=record.get("name"),
-            assignment=record["assignment"],
-            config=run.config() or {},
-            directory=run.path,
-            from_scratch=False,
-            mark_preempting=False,
-            when_stopped=lambda: None,
-        )
-        tracking.end_run(tracked, 0 if run.state() is State.FINISHED else 1, preempted=False)
+        tracking.tell_end(path, run, finished=run.state() is State.FINISHED)
         if number % 10 == 0 or number == len(outside):
             logger.info("put into the sweep %d/%d", number, len(outside))
     return path
+
+
+def _is_outside(run: RunDirectory, sweep_id: str, listed_sweep: str | None, listed_state: str) -> bool:
+    """Tell whether a run has to be put into the sweep, or was while this was interrupted."""
+    return listed_sweep != sweep_id or (run.state() is State.FINISHED and listed_state != State.FINISHED)

@@ -7,12 +7,14 @@ import ctypes
 import math
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import yaml
 import wandb
 from dysweep.checkpoint import SweepPath
 from dysweep.errors import DysweepError, NotFoundError, TrackingError
+from dysweep.runs import RunDirectory
 
 _ENTITY = "WANDB_ENTITY"
 _PROJECT = "WANDB_PROJECT"
@@ -29,6 +32,9 @@ _SWEEP_ID = "WANDB_SWEEP_ID"
 _ASSIGNMENT_FILE = "WANDB_SWEEP_PARAM_PATH"
 _LEFT_BY_THE_SDK = (_ENTITY, _PROJECT, _RUN_ID, _SWEEP_ID, _ASSIGNMENT_FILE, "WANDB_DIR")
 _POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 12  # an idle agent asks every 5 seconds and looks at the answer every 10
+_CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
+_HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
 
 
 def create_sweep(
@@ -60,10 +66,11 @@ def page_of(path: SweepPath) -> str:
     return f"{wandb.setup().settings.app_url}/{path.place}/sweeps/{path.sweep_id}"
 
 
-def stop_sweep(path: SweepPath) -> None:
-    """Stop a sweep, so that no agent gets runs of it."""
+def stop_sweep(path: SweepPath) -> bool:
+    """Stop a sweep, so that no agent gets runs of it, and tell whether that worked."""
     command = [sys.executable, "-m", "wandb", "sweep", "--stop", str(path)]
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return ended.returncode == 0
 
 
 def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
@@ -87,7 +94,9 @@ def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
             tags=["dysweep"],
             config={"dysweep": text},
             dir=directory,
-            settings=wandb.Settings(mode="online", silent=True, console="off", disable_git=True),
+            settings=wandb.Settings(
+                mode="online", silent=True, console="off", disable_git=True, reinit="create_new"
+            ),
         )
         run.finish()
 
@@ -157,19 +166,23 @@ def folders_to_upload(directory: Path) -> list[Path]:
     return [
         folder
         for folder in sorted(directory.glob("wandb/offline-run-*"))
-        if any(folder.glob("*.wandb")) and not any(folder.glob("*.wandb.synced"))
+        if any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb")) and _waits(folder)
     ]
 
 
-def upload(folders: Sequence[Path], place: SweepPath) -> None:
+def _waits(folder: Path) -> bool:
+    return not any(folder.glob("*.wandb.synced"))
+
+
+def upload(folders: Sequence[Path], place: SweepPath) -> list[tuple[Path, str]]:
     """Bring offline W&B runs to W&B.
 
     Args:
         folders: their folders.
         place: the entity and project.
 
-    Raises:
-        TrackingError: W&B did not take all of them.
+    Returns:
+        the folders of which W&B did not take everything, each with the reason.
     """
     command = [sys.executable, "-m", "wandb", "sync", "--project", place.project]
     command += [] if place.entity is None else ["--entity", place.entity]
@@ -181,85 +194,137 @@ def upload(folders: Sequence[Path], place: SweepPath) -> None:
         text=True,
         check=False,
     )
-    left = [folder for folder in folders if not any(folder.glob("*.wandb.synced"))]
-    if left:
-        reason = _explained(" ".join(shown.stdout.split())[-400:])
-        raise TrackingError(f"W&B did not take {len(left)} of the runs, {left[0]} the first: ...{reason}")
+    cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
+    problems = []
+    for folder in filter(_waits, folders):
+        if folder.name in cut_off:
+            problems.append((folder, "its end is missing, as its process was killed; W&B has the rest"))
+            for file in folder.glob("*.wandb"):  # what can be read must not be sent again
+                file.with_name(f"{file.name}.synced").touch()
+        elif len(folders) > 1:  # one that cannot be read at all keeps the others from being sent
+            problems += upload([folder], place)
+        else:
+            problems.append((folder, " ".join(shown.stdout.split())[-300:]))
+    return problems
 
 
-def runs_of_group(place: SweepPath, group: str) -> tuple[str | None, dict[str, str | None]]:
-    """List the runs of a group.
+def runs_of_group(place: SweepPath, group: str) -> dict[str, tuple[str | None, str]]:
+    """List the runs of a group, each with the id of its sweep and its state.
 
     Args:
         place: the entity and project.
         group: the runs' group.
 
-    Returns:
-        the entity, and for every run's id the id of the sweep that it is in.
-
     Raises:
         TrackingError: W&B could not be asked.
     """
     with _errors("W&B could not be asked"), _quiet_sdk():
-        api = wandb.Api({"entity": place.entity})
-        entity = place.entity or api.default_entity
-        runs = api.runs(f"{entity}/{place.project}", filters={"group": group}, per_page=1000)
-        return entity, {run.id: run.sweep_name for run in runs}
+        runs = wandb.Api({"entity": place.entity}).runs(place.place, filters={"group": group}, per_page=1000)
+        try:
+            return {run.id: (run.sweep_name, run.state) for run in runs}
+        except ValueError as error:
+            if "could not find project" in str(error).lower():
+                return {}
+            raise
 
 
-@dataclass
+def unstarted_runs(path: SweepPath, known: Collection[str], seconds: float) -> list[str]:
+    """List the runs that W&B has given out, and that no process has ever started.
+
+    Args:
+        path: the sweep.
+        known: ids of runs that need not be looked at.
+        seconds: how long ago they were given out at least.
+
+    Raises:
+        TrackingError: W&B could not be asked.
+    """
+    given_out = {"sweep": path.sweep_id, "state": {"$in": ["pending", "crashed"]}}
+    with _errors("W&B could not be asked"), _quiet_sdk():
+        runs = wandb.Api({"entity": path.entity}).runs(path.place, filters=given_out, per_page=1000)
+        return [
+            run.id
+            for run in runs
+            if run.id not in known and _age(run.created_at) >= seconds and "dy_config" not in run.config
+        ]
+
+
+def _age(created: str) -> float:
+    """Give the seconds since a time as W&B writes it: ISO 8601 in UTC, with or without a zone."""
+    then = datetime.fromisoformat(created.replace("Z", "+00:00"))
+    then = then if then.tzinfo is not None else then.replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - then).total_seconds()
+
+
+def log_in(entity: str | None) -> str | None:
+    """Make sure that W&B can be reached and knows the user.
+
+    Args:
+        entity: W&B's user or team; None for the user's default one.
+
+    Returns:
+        the entity.
+
+    Raises:
+        TrackingError: W&B could not be reached, or does not know the user.
+    """
+    with _errors("W&B could not be asked"), _quiet_sdk():
+        api = wandb.Api({"entity": entity})
+        return entity or api.default_entity
+
+
+@dataclass(frozen=True)
 class Assigned:
     """A run that W&B has given to this process.
 
     Args:
         run_id: its id.
         assignment: what the sweep chose.
-        when_stopped: called, from another thread, if W&B stops the run.
-        over: set when this process is done with it.
     """
 
     run_id: str
     assignment: dict[str, Any]
-    when_stopped: Callable[[], object] = lambda: None
-    over: threading.Event = field(default_factory=threading.Event)
 
 
 def assigned_runs(
-    path: SweepPath, directory: Path, stopping: Callable[[], bool]
+    path: SweepPath, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
 ) -> Generator[Assigned, None, None]:
     """Ask W&B for one run after the other, as `wandb.agent` does, until the sweep is done.
 
     `wandb.agent` works in a thread of its own, so that the caller's thread, where signals arrive, can execute
-    the runs. A run is over when the caller asks for the next one. Closing the iterator ends the agent.
+    the runs. A run is over when the caller asks for the next one. Closing the iterator ends the agent while
+    it has the run: otherwise W&B could give out another one, of which nobody would know.
 
     Args:
         path: the sweep.
         directory: where W&B puts its own folder `wandb/`.
         stopping: tells whether to ask for no more runs.
+        when_stopped: called, from another thread, if W&B stops the run.
 
     Raises:
         TrackingError: W&B does not serve the sweep.
     """
     handed: queue.Queue[Assigned | None] = queue.Queue()
+    over: queue.Queue[None] = queue.Queue()
     failures: list[BaseException] = []
 
     def job() -> None:
         chosen = yaml.safe_load(Path(os.environ[_ASSIGNMENT_FILE]).read_text(encoding="utf-8"))
-        assigned = Assigned(
-            os.environ[_RUN_ID],
-            {key: item["value"] for key, item in chosen.items() if key != "wandb_version"},
-        )
+        chosen = {key: item["value"] for key, item in chosen.items() if key != "wandb_version"}
         try:
-            handed.put(assigned)
-            while not assigned.over.wait(_POLL_SECONDS):
-                pass
+            handed.put(Assigned(os.environ[_RUN_ID], chosen))
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    return over.get(timeout=_POLL_SECONDS)
         except Exception:  # this is how wandb.agent stops a run
-            assigned.when_stopped()
-            assigned.over.wait()
+            when_stopped()
+            over.get()
 
     def work() -> None:
         try:
             wandb.agent(path.sweep_id, job, path.entity, path.project)
+        except KeyboardInterrupt:
+            pass  # from _interrupt
         except BaseException as error:
             failures.append(error)
         finally:
@@ -269,28 +334,34 @@ def assigned_runs(
     with _errors(f"W&B does not serve the sweep {path}"), quiet:
         agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
         agent.start()
-        told, assigned = False, None
+        held = None
         try:
-            while True:
-                if stopping() and not told:
-                    told = True
-                    _interrupt(agent)
-                try:
-                    assigned = handed.get(timeout=_POLL_SECONDS)
-                except queue.Empty:
-                    continue
-                if assigned is None:
+            while held is None or not stopping():
+                if held is not None:
+                    over.put(None)
+                held = _next_run(handed, stopping)
+                if held is None:
                     break
-                yield assigned
-                assigned.over.set()
+                yield held
         finally:
-            if not told:
+            if agent.is_alive():
                 _interrupt(agent)
-            if assigned is not None:
-                assigned.over.set()
+            over.put(None)
             agent.join()
+            wandb.teardown()  # what it has read from its environment is not for others
         if failures:
             raise failures[0]
+
+
+def _next_run(handed: queue.Queue[Assigned | None], stopping: Callable[[], bool]) -> Assigned | None:
+    """Wait for the next run; one that is under way when the process is told to stop is still taken."""
+    patience = float(_PATIENCE_SECONDS)
+    while patience > 0:
+        try:
+            return handed.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            patience -= _POLL_SECONDS if stopping() else 0
+    return None
 
 
 def _interrupt(thread: threading.Thread) -> None:
@@ -301,30 +372,24 @@ def _interrupt(thread: threading.Thread) -> None:
 
 
 def start_run(
-    *,
-    sweep: SweepPath,
-    online: bool,
-    by_agent: bool,
-    run_id: str,
-    name: str | None,
-    assignment: Mapping[str, Any],
+    path: SweepPath,
+    record: RunDirectory,
     config: Mapping[str, Any],
-    directory: Path,
-    from_scratch: bool,
-    mark_preempting: bool,
-    when_stopped: Callable[[], object],
+    *,
+    online: bool = True,
+    by_agent: bool = False,
+    from_scratch: bool = False,
+    mark_preempting: bool = False,
+    when_stopped: Callable[[], object] = lambda: None,
 ) -> wandb.Run:
     """Start a W&B run, or go on with it.
 
     Args:
-        sweep: the sweep that it belongs to; offline its id is the run's group.
+        path: the sweep that it belongs to; offline its id is the run's group.
+        record: the run's directory, where W&B puts its own folder `wandb/`.
+        config: the tree, kept as `dy_config` in the run's config, below the assignment.
         online: whether W&B hears of it now, or by `wandb sync`.
         by_agent: whether it is one of `assigned_runs`.
-        run_id: the run's id; several attempts of a run share it.
-        name: its name; None leaves that to W&B.
-        assignment: the flat parameters, kept at the top of the run's config.
-        config: the tree, kept as `dy_config` in the run's config.
-        directory: where W&B puts its own folder `wandb/`.
         from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
         mark_preempting: tell W&B that this run may be preempted.
         when_stopped: called, from another thread, if W&B stops the run.
@@ -333,23 +398,24 @@ def start_run(
         TrackingError: W&B did not start the run.
     """
     settings: dict[str, Any] = {"silent": True, "disable_git": True, "reinit": "finish_previous"}
-    place: dict[str, Any] = {"id": run_id, "entity": sweep.entity, "project": sweep.project}
+    place: dict[str, Any] = {"id": record.run_id, "entity": path.entity, "project": path.project}
     if not online:
         settings["mode"] = "offline"
-        place["group"] = sweep.sweep_id
+        place["group"] = path.sweep_id
     elif by_agent:
         settings["mode"] = "online"
         place = {}  # the SDK's environment says where the run belongs, and it takes that from nowhere else
     else:
-        settings.update(mode="online", sweep_id=sweep.sweep_id, stop_fn=when_stopped)
+        settings.update(mode="online", sweep_id=path.sweep_id, stop_fn=when_stopped)
+    stored = record.record()
     quiet = _quiet_sdk() if online and not by_agent else nullcontext()
-    with _errors(f"W&B did not start the run {run_id}"), quiet:
+    with _errors(f"W&B did not start the run {record.run_id}"), quiet:
         run = wandb.init(
             **place,
             resume=None if from_scratch else "allow",
-            name=name,
-            config={**assignment, "dy_config": dict(config)},
-            dir=directory,
+            name=stored.get("name"),
+            config={**stored["assignment"], "dy_config": dict(config)},
+            dir=record.path,
             settings=wandb.Settings(**settings),
         )
         if mark_preempting:
@@ -357,16 +423,27 @@ def start_run(
     return run
 
 
+def tell_end(path: SweepPath, record: RunDirectory, finished: bool, by_agent: bool = False) -> None:
+    """Tell W&B how a run has ended, and that it is in the sweep, without executing it.
+
+    Raises:
+        TrackingError: W&B could not be told.
+    """
+    run = start_run(path, record, record.config() or {}, by_agent=by_agent)
+    end_run(run, 0 if finished else 1, preempted=False)
+
+
 @contextmanager
 def user_calls_join_the_run(online: bool) -> Iterator[None]:
     """Let `wandb.init()` in the user's function give the active run, in notebooks too."""
-    before = wandb.setup().settings
+    settings = wandb.setup().settings
+    before = wandb.Settings(reinit=settings.reinit, mode=settings.mode)
     meanwhile = wandb.Settings(reinit="return_previous", mode="online" if online else "offline")
     wandb.setup(settings=meanwhile)
     try:
         yield
     finally:
-        wandb.setup(settings=wandb.Settings(reinit=before.reinit, mode=before.mode))
+        wandb.setup(settings=before)
 
 
 def end_run(run: wandb.Run, exit_code: int, preempted: bool) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """Fixtures: every test works in a folder of its own, offline unless it asks for a server."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +32,7 @@ def start(request):
     processes = []
 
     def start(script, *arguments, **options):
-        # This process's own W&B service is not the started one's: on a cluster, each process has its own.
-        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         options = {
-            "env": environment,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "text": True,

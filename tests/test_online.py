@@ -42,6 +42,10 @@ def fails_once(config, checkpoint_dir):
         (checkpoint_dir / "seen").touch()
         raise ValueError("the loss is nan")
 
+def inits_itself(config, checkpoint_dir):
+    with wandb.init() as run:
+        waits(config, checkpoint_dir)
+
 def waits(config, checkpoint_dir):
     trains(config, checkpoint_dir)
     if not (checkpoint_dir / "told").exists():
@@ -155,7 +159,8 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
             server.backend.runs[key] = Run(*key, state="finished")
         server.requests.clear()
         if kind == "plain":
-            return start(sys.executable, "plain_agent.py", sweep_id, count), server
+            alone = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+            return start(sys.executable, "plain_agent.py", sweep_id, count, env=alone), server
         root = "dysweep_logs" if kind == "local" else f"logs-{kind}-{count}"
         work = [*FUNCTION, "trains", "--sweep_id", f"researcher/study/{sweep_id}"]
         return start("dysweep_run_resume", *work, "--count", count, "--default_root_dir", root), server
@@ -181,6 +186,22 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
     assert at_start("crowded") == at_start("fresh")
     assert at_start("local") == at_start("plain")
     assert max(map(per_run, ("fresh", "crowded", "local"))) <= per_run("plain") + 2
+
+
+def test_what_a_process_does_with_wandb_itself_stays_as_it_was(server, monkeypatch):
+    space = {"lr": {"sweep": True, "values": [1, 2]}}
+    with wandb.init(project="mine") as mine:
+        sweep_id = dysweep_run_resume(base_config={}, sweep_configuration=space, project="study")
+        assert wandb.run is mine
+        mine.log({"loss": 1})
+    assert server.backend.run(mine.id).steps == [0]
+    assert "dysweep" in server.backend.run(f"dysweep-{sweep_id}").values
+    offline = dysweep_run_resume(base_config={}, sweep_configuration=space, mode="offline")
+    for each in (sweep_id, offline):
+        dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=each, count=1)
+        with wandb.init(project="mine") as mine, wandb.init(project="mine", reinit="create_new") as other:
+            assert mine.id != other.id and "dysweep_logs" not in mine.dir
+        assert server.backend.run(mine.id).state == "finished"
 
 
 def test_the_tree_can_be_filtered_in_wandb(server, capsys):
@@ -224,14 +245,16 @@ def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_a_preempted_run_is_queued_by_wandb_and_goes_on_from_its_checkpoint(server, start, capsys):
+@pytest.mark.parametrize("function", ["waits", "inits_itself"])
+def test_a_preempted_run_is_queued_by_wandb_and_goes_on_from_its_checkpoint(server, start, capsys, function):
     sweep_id = create(capsys)
-    work = [*FUNCTION, "waits", "--sweep_id", sweep_id, "--count", "1"]
+    work = [*FUNCTION, function, "--sweep_id", sweep_id, "--count", "1"]
     agent = start("dysweep_run_resume", *work)
     [started] = wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
     agent.send_signal(signal.SIGTERM)
     _, err = agent.communicate()
-    assert agent.returncode == 128 + signal.SIGTERM and "Traceback" not in err
+    assert agent.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in err or function == "inits_itself"  # wandb's own, on leaving `with wandb.init()`
     [preempted] = server.backend.runs_of(sweep_id)
     assert preempted.state == "preempted" and started.with_name("told").exists()
     assert start("dysweep_run_resume", *work).wait() == 0
@@ -253,7 +276,7 @@ def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queue
     capsys.readouterr()
     assert run("trains", sweep_id, "--count", "1") == 0
     assert f"{done.name}: W&B gives it out again, but it is finished" in capsys.readouterr().err
-    assert done.steps == [0, 1, 2, 3, 4, 5]
+    assert (done.state, done.steps) == ("finished", [0, 1, 2, 3, 4, 5])
 
 
 @pytest.mark.parametrize("resumed", [False, True])
@@ -322,6 +345,30 @@ def test_an_agent_that_waits_for_work_ends_when_it_is_told_to(server, start, cap
     agent.send_signal(signal.SIGTERM)
     assert agent.wait() == 128 + signal.SIGTERM
     assert server.backend.runs_of(sweep_id) == []
+
+
+def test_an_agent_that_is_stopped_between_two_runs_leaves_none_behind(server, start, capsys):
+    sweep_id = create(capsys)
+    agent = start("dysweep_run_resume", *FUNCTION, "trains", "--sweep_id", sweep_id)
+    wait_for(lambda: states(sweep_id)["finished"])
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait() == 128 + signal.SIGTERM
+    given_out = {each.name: each.state for each in server.backend.runs_of(sweep_id)}
+    assert given_out == {each.run_id: str(each.state()) for each in directory(sweep_id).runs()}
+    assert set(given_out.values()) <= {"finished", "preempted"}
+
+
+def test_what_wandb_has_given_out_and_nobody_has_started_is_resumed(server, capsys):
+    sweep_id = create(capsys)
+    server.backend.agents["lost"] = sweep_id
+    [command] = server.backend.next_command("lost", {})  # its answer was lost on the way
+    assert run("trains", sweep_id, "--resume") == 0  # it may be on its way still
+    assert "no run to resume" in capsys.readouterr().err
+    time.sleep(1)
+    assert run("trains", sweep_id, "--resume", "--lease", "1") == 0
+    assert [(each.name, each.state) for each in server.backend.runs_of(sweep_id)] == [
+        (command["run_id"], "finished")
+    ]
 
 
 def test_wandb_hears_of_a_run_whose_config_cannot_be_made(server, capsys):
@@ -467,6 +514,39 @@ def test_an_offline_sweep_is_taken_to_wandb_and_nothing_is_doubled(server, start
     assert len(server.backend.sweeps) == 1
 
 
+def test_what_was_killed_in_the_middle_does_not_keep_the_others_from_wandb(
+    server, start, capsys, monkeypatch
+):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    sweep_id = create(capsys)
+    agent = start("dysweep_run_resume", *FUNCTION, "waits", "--sweep_id", sweep_id, start_new_session=True)
+    wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
+    os.killpg(agent.pid, signal.SIGKILL)
+    agent.communicate()
+    assert run("trains", sweep_id, "--count", "2") == 0
+    [cut_off, other, *_] = [each for each in directory(sweep_id).runs()]
+    [file] = other.path.glob("wandb/offline-run-*/*.wandb")
+    file.write_bytes(file.read_bytes()[:-20])
+    capsys.readouterr()
+    assert cli.sync(["--sweep_id", sweep_id]) == 0
+    assert f"{file.parent}: not taken whole: its end is missing" in capsys.readouterr().err
+    assert run("trains", sweep_id, "--resume") == 0
+    assert cli.sync(["--sweep_id", sweep_id]) == 0
+    [sweep] = server.backend.sweeps.values()
+    assert sweep.entity == "team"
+    finished = [each.run_id for each in directory(sweep_id).runs() if each.run_id != other.run_id]
+    for run_id in finished:
+        assert (server.backend.run(run_id).sweep, server.backend.run(run_id).state) == (
+            sweep.name,
+            "finished",
+        )
+    assert server.backend.run(other.run_id).steps == [0, 1, 2]
+    assert cli.sync(["--sweep_id", sweep_id, "--project", "other"]) == 2
+    assert "its runs have been taken to team/study, not team/other" in capsys.readouterr().err
+    assert len(server.backend.sweeps) == 1
+
+
 def test_resumed_offline_runs_are_synced_as_one_run(server, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     sweep_id = create(capsys)
@@ -478,7 +558,7 @@ def test_resumed_offline_runs_are_synced_as_one_run(server, capsys, monkeypatch)
     assert {each.state for each in server.backend.runs.values()} == {"finished"}
 
 
-def test_sync_says_what_is_in_its_way(server, capsys, monkeypatch):
+def test_sync_says_what_is_in_its_way(server, start, capsys, monkeypatch):
     online = create(capsys)
     assert cli.sync(["--sweep_id", online]) == 2
     assert "is served by W&B, where its runs are already" in capsys.readouterr().err
@@ -488,9 +568,8 @@ def test_sync_says_what_is_in_its_way(server, capsys, monkeypatch):
     assert "no run has ended yet" in capsys.readouterr().err
     assert run("trains", sweep_id, "--count", "1") == 0
     monkeypatch.delenv("WANDB_API_KEY")
-    capsys.readouterr()
-    assert cli.sync(["--sweep_id", sweep_id]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "W&B did not take 1 of the runs" in err and "wandb login" in err
+    process = start("dysweep_sync", "--sweep_id", sweep_id)
+    _, err = process.communicate()
+    assert process.returncode == 1 and err.count("\n") == 1 and "wandb login" in err
     assert cli.sync([]) == 2
     assert "sweep_id: missing" in capsys.readouterr().err

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import wandb
 from jsonargparse import ArgumentParser
 
 import dysweep
+import wandb
 from dysweep import ConfigError, FunctionError, NotFoundError, ResumableSweepConfig, dysweep_run_resume
 from dysweep.checkpoint import SweepDirectory
 
@@ -65,6 +65,19 @@ def test_a_single_run_gives_the_value_or_the_error_of_the_function():
         count=1,
     )
     assert fine == "fine"
+
+
+def test_a_function_may_change_the_working_directory():
+    sweep_id = created()
+    root = os.getcwd()
+
+    def function(config, checkpoint_dir):
+        os.chdir("/")
+        (checkpoint_dir / "here").touch()
+
+    dysweep_run_resume(function=function, sweep_id=sweep_id)
+    os.chdir(root)
+    assert {run_of(sweep_id, number).state() for number in (1, 2)} == {"finished"}
 
 
 def test_the_wandb_run_carries_the_assignment_the_tree_and_the_sweep():
