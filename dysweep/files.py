@@ -65,6 +65,8 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{place}: {problem}".replace("\n", " ")) from None
     except (RecursionError, ValueError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if "digits" in problem:
+            problem = "a number with too many digits; at most 4,000 can be kept"
         raise ConfigError(f"{where}: {problem}".replace("\n", " ")) from None
 
 

@@ -39,6 +39,10 @@ KEEP = _Marker("KEEP")
 _MISSING = _Marker("MISSING")
 
 
+_DEEPEST = 200
+_LONGEST_BITS = 13_000  # Python and JSON write no whole number of more than 4,300 digits
+
+
 @dataclass(frozen=True)
 class Placed:
     """A part of a patch that comes from elsewhere in the YAML than from where it stands."""
@@ -92,16 +96,22 @@ def copy_tree(value: Any, path: Path, reserved: frozenset[str] = frozenset()) ->
     Raises:
         LanguageError: a key is no text or is reserved, a value is of no plain type, or the tree has no end.
     """
-    try:
-        return _copy(value, path, reserved)
-    except RecursionError:
-        raise LanguageError(format_path(path), "nested too deeply, or it contains itself") from None
+    return _copy(value, path, reserved, len(path) + _DEEPEST)
 
 
-def _copy(value: Any, path: Path, reserved: frozenset[str]) -> Any:
+def _copy(value: Any, path: Path, reserved: frozenset[str], deepest: int) -> Any:
     kind = type(value)
-    if kind is str or kind is int or kind is float or kind is bool or value is None:
+    if kind is str or kind is float or kind is bool or value is None:
         return value
+    if kind is int:
+        if value.bit_length() > _LONGEST_BITS:
+            raise LanguageError(format_path(path), "a number with too many digits; at most 4,000 can be kept")
+        return value
+    if len(path) > deepest:
+        where = format_path(path[: deepest - _DEEPEST + 1])
+        raise LanguageError(
+            where, f"nested too deeply, or it contains itself; at most {_DEEPEST} levels can be kept"
+        )
     if isinstance(value, Mapping):
         copied = {}
         for key, item in value.items():
@@ -112,10 +122,10 @@ def _copy(value: Any, path: Path, reserved: frozenset[str]) -> Any:
                 )
             if key in reserved:
                 raise _reserved(key, path)
-            copied[key] = _copy(item, (*path, key), reserved)
+            copied[key] = _copy(item, (*path, key), reserved, deepest)
         return copied
     if isinstance(value, (list, tuple)):
-        return [_copy(item, (*path, index), reserved) for index, item in enumerate(value)]
+        return [_copy(item, (*path, index), reserved, deepest) for index, item in enumerate(value)]
     for scalar in (str, int, float):
         if isinstance(value, scalar):
             return scalar(value)

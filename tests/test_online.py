@@ -385,6 +385,39 @@ def test_wandb_hears_of_a_run_whose_config_cannot_be_made(server, capsys):
     assert states(sweep_id) == {"finished": 3, "failed": 1}
 
 
+def test_no_run_is_lost_or_doubled_while_the_server_fails_and_is_started_again(server, start, capsys):
+    Path("config.yaml").write_text(CONFIG.replace("[1.0, 1e-3]", "[1.0, 0.1, 1e-3]"))
+    sweep_id = create(capsys)
+    for operation in ("CreateAgent", "Heartbeat", "UpsertBucket", "RunResumeStatus", "file_stream"):
+        server.faults.append(Fault(operation, status=500))
+        server.faults.append(Fault(operation, status=429, retry_after=1))
+        server.faults.append(Fault(operation))  # the connection is dropped
+        server.faults.append(Fault(operation, done=True))  # done, and the reply is lost
+    work = [*FUNCTION, "trains", "--sweep_id", sweep_id, "--recover", "--lease", "2"]
+    agents = [start("dysweep_run_resume", *work) for _ in range(2)]
+    wait_for(lambda: states(sweep_id)["finished"] >= 2)
+    server.stop()
+    time.sleep(3)
+    server.start()
+    assert [agent.wait() for agent in agents] == [0, 0]
+    assert all(fault.times == 0 for fault in server.faults)
+    assert run("trains", sweep_id, "--resume", "--lease", "1") == 0
+    runs = server.backend.runs_of(sweep_id)
+    assert len({(each.values["lr"], each.values["dataset"]) for each in runs}) == len(runs) == 6
+    assert {each.state for each in runs} == {"finished"} and states(sweep_id) == {"finished": 6}
+    assert all(each.steps == [0, 1, 2] for each in runs)
+    assert all(each.last_attempt().number == 1 for each in directory(sweep_id).runs())
+
+
+def test_the_api_key_is_in_no_file(server, capsys):
+    sweep_id = create(capsys)
+    assert run("fails_once", sweep_id, "--count", "3") == 1
+    assert run("fails_once", sweep_id, "--resume") == 0
+    key = server.environment["WANDB_API_KEY"].encode()
+    files = [path for path in Path().rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 30 and [path for path in files if key in path.read_bytes()] == []
+
+
 def test_a_sweep_whose_metadata_wandb_refuses_is_stopped(server, capsys):
     server.faults.append(Fault("UpsertBucket", times=9, status=400))
     assert cli.create(["-c", "config.yaml"]) == 1
