@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
+_ENDED = ("Z", "X")  # a zombie has ended, though nobody has taken notice of it yet
+
 
 def now() -> str:
     """Give the current time in UTC, as ISO 8601 with microseconds."""
@@ -67,7 +69,8 @@ class Owner:
 
 def _process_start(pid: int) -> str | None:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in _ENDED else fields[19]
     except OSError:
         if os.path.exists("/proc/self/stat"):
             return None

@@ -14,6 +14,7 @@ from dysweep import ConfigError, DirectoryError, NotFoundError, Space
 from dysweep.checkpoint import Sweep, SweepDirectory, check_id
 from dysweep.files import create_atomically
 from dysweep.liveness import Owner
+from dysweep.lost import INTERRUPTED, LOST, find_lost
 from dysweep.runs import Attempt, Heartbeat, RunDirectory, State, Watch
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -123,6 +124,28 @@ def test_the_state_follows_from_the_files(state, files):
         (path / "attempts" / name).write_text("" if content is None else json.dumps(content))
     [run] = directory.runs()
     assert run.state() == state
+
+
+def test_lost_runs_come_in_the_order_of_their_urgency():
+    directory = new_sweep()
+    kinds = [
+        ("failed", 1),
+        ("preempted", 5),
+        ("finished", 2),
+        ("crashed", 3),
+        ("failed", 4),
+        ("preempted", 6),
+    ]
+    for number, (kind, minute) in enumerate(kinds, start=1):
+        attempt = directory.start_run(f"abcd-000{number}", {}, None, {})
+        owner = {**OWNER, "started": f"2026-01-01T00:0{minute}:00+00:00"}
+        attempt.claim_path.write_text(json.dumps(owner))
+        if kind != "crashed":
+            attempt.finish(State(kind), None, {})
+    directory.start_run("abcd-0007", {}, None, {})  # by this process, which lives
+    ids = [lost.run.run_id[-1] for lost in find_lost(directory, LOST).lost]
+    assert ids == ["4", "2", "6", "1", "5"]
+    assert [lost.run.run_id[-1] for lost in find_lost(directory, INTERRUPTED).lost] == ["4", "2", "6"]
 
 
 def test_a_requeued_slurm_job_is_the_death_of_its_former_life(monkeypatch):

@@ -208,6 +208,80 @@ def test_a_function_that_ignores_the_signal_is_ended_after_grace(start, tmp_path
     assert states() == [State.PREEMPTED]
 
 
+def test_a_function_that_swallows_the_signal_can_ask_for_it(start, tmp_path):
+    (tmp_path / "polling.py").write_text(
+        "import threading, time\n"
+        "import dysweep\n"
+        "def main(config, checkpoint_dir):\n"
+        "    assert not dysweep.preempted()\n"
+        "    (checkpoint_dir / 'started').touch()\n"
+        "    while not dysweep.preempted():\n"
+        "        try:\n"
+        "            time.sleep(0.01)\n"
+        "        except BaseException:\n"
+        "            pass\n"
+        "    (checkpoint_dir / 'asked').touch()\n"
+    )
+    work = ["--package", "polling", "--function", "main"]
+    agent = start("dysweep_run_resume", "-c", "config.yaml", *work)
+    [started] = wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait() == 128 + signal.SIGTERM
+    assert states() == [State.PREEMPTED] and started.with_name("asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "resume", "executed"),
+    [
+        ("failed", [], ["1", "2"]),
+        ("preempted", [], ["0.001"]),
+        ("crashed", [], ["0.5"]),
+        ("all", [], ["0.001", "0.5", "1", "2"]),
+        ("failed", ["--resume", "True"], ["1", "2"]),
+    ],
+)
+def test_runs_of_one_state_are_executed_again(start, capsys, kind, resume, executed):
+    sweep_id = create(capsys)
+    work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        agent = start("dysweep_run_resume", *work)
+        wait_for("dysweep_logs/*/runs/*/checkpoint/started", 1 if number == signal.SIGTERM else 2)
+        agent.send_signal(number)
+        agent.wait()
+    assert run("always_fails", "--sweep_id", sweep_id, "--max_attempts", "1") == 1
+    assert states() == [State.PREEMPTED, State.CRASHED, State.FAILED, State.FAILED]
+    for each in directory().runs():
+        (each.checkpoint_path / "old").touch()
+    assert run("record", "--sweep_id", sweep_id, "--rerun", kind, *resume, "--max_attempts", "2") == 0
+    assert [line.split()[0] for line in Path("executed").read_text().splitlines()] == executed
+    old = [each for each in directory().runs() if (each.checkpoint_path / "old").exists()]
+    anew = set() if resume else set(executed)
+    assert {str(each.config()["lr"]) for each in old} == {"0.001", "0.5", "1", "2"} - anew
+    assert cli.run_resume(["-c", "config.yaml", *work[:4], "--rerun", "failed"]) == 2
+    assert "sweep_id: missing" in capsys.readouterr().err
+
+
+def test_an_agent_with_recover_ends_with_what_others_have_lost_meanwhile(start, capsys):
+    sweep_id = create(capsys)
+    work = ["--package", "functions", "--sweep_id", sweep_id]
+    other = start("dysweep_run_resume", *work, "--function", "waits")
+    [started] = wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    Path("slow.py").write_text(
+        "import time\n"
+        "def main(config, checkpoint_dir):\n"
+        "    time.sleep(0.5)\n"
+        "    open('slow', 'a').write(f\"{config['lr']}\\n\")\n"
+    )
+    agent = start(
+        "dysweep_run_resume", "--package", "slow", "--function", "main", "--sweep_id", sweep_id, "--recover"
+    )
+    wait_for("slow")
+    other.kill()
+    assert agent.wait() == 0
+    assert Path("slow").read_text().split() == ["0.5", "1", "2", "0.001"]
+    assert states() == [State.FINISHED] * 4
+
+
 def test_a_killed_process_leaves_a_crashed_run_that_is_resumed(start):
     agent = start("dysweep_run_resume", "-c", "config.yaml", "--package", "functions", "--function", "waits")
     [started] = wait_for("dysweep_logs/*/runs/*/checkpoint/started")

@@ -3,8 +3,10 @@
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,30 @@ def test_a_single_run_gives_the_value_or_the_error_of_the_function():
         count=1,
     )
     assert fine == "fine"
+
+
+def test_signal_handlers_are_put_back_and_other_threads_install_none():
+    sweep_id = created()
+    seen = []
+
+    def function(config, checkpoint_dir):
+        seen.append(signal.getsignal(signal.SIGTERM))
+
+    def mine(number, frame):
+        pass
+
+    previous = signal.signal(signal.SIGTERM, mine)
+    try:
+        dysweep_run_resume(function=function, sweep_id=sweep_id, count=1)
+        assert signal.getsignal(signal.SIGTERM) is mine
+        settings = {"function": function, "sweep_id": sweep_id, "count": 1}
+        thread = threading.Thread(target=dysweep_run_resume, kwargs=settings)
+        thread.start()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert seen[0] is not mine and seen[1] is mine
+    assert not dysweep.preempted()
 
 
 def test_a_function_may_change_the_working_directory():
