@@ -18,9 +18,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import wandb
 import yaml
 
-import wandb
 from dysweep.checkpoint import SweepPath
 from dysweep.errors import DysweepError, NotFoundError, TrackingError
 from dysweep.runs import RunDirectory

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from wandb_server import Server
-
 import wandb
+from wandb_server import Server
 
 SCRIPTS = Path(sys.executable).parent
 

@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import wandb
 from wandb_server import Fault
 from wandb_server.backend import Run, Sweep
 
-import wandb
 from dysweep import TrackingError, cli, dysweep_run_resume
 from dysweep.checkpoint import SweepDirectory
 from dysweep.runs import State

@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 import pytest
+import wandb
 from jsonargparse import ArgumentParser
 
 import dysweep
-import wandb
 from dysweep import ConfigError, FunctionError, NotFoundError, ResumableSweepConfig, dysweep_run_resume
 from dysweep.checkpoint import SweepDirectory
 
