@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import wandb
@@ -68,9 +69,21 @@ def page_of(path: SweepPath) -> str:
 
 def stop_sweep(path: SweepPath) -> bool:
     """Stop a sweep, so that no agent gets runs of it, and tell whether that worked."""
-    command = [sys.executable, "-m", "wandb", "sweep", "--stop", str(path)]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    return ended.returncode == 0
+    return _wandb_command("sweep", "--stop", str(path)).returncode == 0
+
+
+def _wandb_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `wandb`, with its own logs put away."""
+    with TemporaryDirectory() as logs:
+        return subprocess.run(
+            [sys.executable, "-m", "wandb", *arguments],
+            env={**os.environ, "WANDB_DIR": logs},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
 
 
 def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
@@ -184,16 +197,8 @@ def upload(folders: Sequence[Path], place: SweepPath) -> list[tuple[Path, str]]:
     Returns:
         the folders of which W&B did not take everything, each with the reason.
     """
-    command = [sys.executable, "-m", "wandb", "sync", "--project", place.project]
-    command += [] if place.entity is None else ["--entity", place.entity]
-    shown = subprocess.run(
-        [*command, *map(str, folders)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    owner = [] if place.entity is None else ["--entity", place.entity]
+    shown = _wandb_command("sync", "--project", place.project, *owner, *map(str, folders))
     cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
     problems = []
     for folder in filter(_waits, folders):

@@ -535,6 +535,7 @@ def test_an_offline_sweep_is_taken_to_wandb_and_nothing_is_doubled(server, start
         assert (belongs, state, steps) == (sweep.name, "finished", list(range(20)))
         assert values == {**each.record()["assignment"], "dy_config": values["dy_config"]}
         assert values["dy_config"]["model"]["class_path"] == each.config()["model"]["class_path"]
+    assert not (root / "wandb").exists() and not Path("wandb").exists()
     uploads = server.requests["file_stream"]
     assert sync() == page
     assert on_server() == first and server.requests["file_stream"] == uploads
