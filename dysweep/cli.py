@@ -278,7 +278,7 @@ def _sync(options: dict[str, Any], settings: dict[str, Any]) -> int:
 
 def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep_id = parallel.create(config)
-    directory = parallel.sweep_directory(config, sweep_id)
+    directory = parallel.location(config).directory(sweep_id)
     sweep = directory.sweep
     print(f"sweep {sweep_id}: {_size(sweep)}in {_shown(directory)}", file=sys.stderr)
     if sweep.online:
@@ -296,6 +296,10 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
             shown += f", ... ({len(values)} values)" if len(values) > _SHOWN_VALUES else ""
         print(f"  {name:<{width}}  {shown}", file=sys.stderr)
     return sweep_id
+
+
+def _find(config: ResumableSweepConfig) -> SweepDirectory:
+    return parallel.location(config).find(config.sweep_id or "")
 
 
 def _shown(directory: SweepDirectory) -> Path:
@@ -328,7 +332,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
                 others += 1
     finally:
         if finished + others:
-            directory = parallel.find_sweep(config)
+            directory = _find(config)
             lost = f", {others} not" if others else ""
             runs = "run" if finished == 1 else "runs"
             print(f"{finished} {runs} finished{lost}; results in {_shown(directory)}", file=sys.stderr)
@@ -343,7 +347,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
 def _tell_of_lost_runs(config: ResumableSweepConfig) -> None:
     """Name what is left when no new run is: other agents' runs included."""
     counts: Counter[State] = Counter()
-    for run in parallel.find_sweep(config).runs():
+    for run in _find(config).runs():
         try:
             counts[run.state()] += 1
         except DysweepError as error:

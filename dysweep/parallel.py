@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import difflib
 import itertools
-import json
 import logging
 import os
 import re
@@ -22,35 +19,29 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar
 
 from dysweep.agent import Agent
-from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
+from dysweep.checkpoint import Sweep
+from dysweep.definition import Definition, define
 from dysweep.errors import (
     ConfigError,
-    DirectoryError,
     DysweepError,
-    LanguageError,
     NotFoundError,
     Preempted,
     TrackingError,
     closest,
 )
 from dysweep.execution import Job, Result, StopSignals
-from dysweep.files import load_file
+from dysweep.location import Location
 from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
 from dysweep.offline import Grid
 from dysweep.runs import State
-from dysweep.space import Space
-from dysweep.upsert import carries_code, copy_tree, format_path
+from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
 
 T = TypeVar("T")
 _DEFAULT_PROJECT = "dysweep"
 _HEARTBEAT_SECONDS = 5.0
-_WANDB_KEYS = frozenset(
-    """name description program project entity method metric parameters early_terminate command run_cap
-    scheduler controller job image_uri launch""".split()
-)
 
 
 @dataclass(frozen=True)
@@ -176,11 +167,11 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     config = make_config(conf, settings)
     if config.sweep_id is None:
         raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
-    directory = find_sweep(replace(config, mode="offline"))
-    sweep = directory.sweep
-    entity, project, _ = _sweep_path(config)
-    entity = entity or sweep.entity or os.environ.get("WANDB_ENTITY")
-    return tracking.page_of(sync(directory, entity, project or sweep.project, config.lease))
+    here = replace(location(config), online=False)
+    directory = here.find(config.sweep_id)
+    sweep, wanted = directory.sweep, here.of(config.sweep_id)
+    entity = wanted.entity or sweep.entity or os.environ.get("WANDB_ENTITY")
+    return tracking.page_of(sync(directory, entity, wanted.project or sweep.project, config.lease))
 
 
 def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
@@ -280,15 +271,8 @@ def create(config: ResumableSweepConfig) -> str:
         TrackingError: W&B did not take the sweep.
     """
     _say_by_default()
-    base_config = copy_tree(_tree(config.base_config, "base_config"), ("base_config",))
-    described, parameters, path = _sweep_configuration(config)
-    space = Space.compile(parameters, path)
-    if not space.swept:
-        raise LanguageError(
-            format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
-        )
-    _check_alternatives(space, base_config, config.allow_eval)
-    check_template(config.run_name, space)
+    definition = _define(config)
+    described, space = definition.sweep_configuration, definition.space
     mode = _mode(config)
     project = config.project or described.get("project") or os.environ.get("WANDB_PROJECT")
     if project is None and mode == "online":
@@ -302,18 +286,49 @@ def create(config: ResumableSweepConfig) -> str:
         entity=config.entity or described.get("entity"),
         project=project or _DEFAULT_PROJECT,
         run_name=config.run_name,
-        base_config=base_config,
+        base_config=definition.base_config,
         sweep_configuration=described,
         space=space.to_json(),
     )
-    directory = sweep_directory(config, sweep.sweep_id)
+    directory = location(config).directory(sweep.sweep_id)
     directory.check_free()
-    if mode == "offline" or described["method"] == "grid":
-        Grid.of(space, described)
     if mode == "online":
         return _create_online(config, sweep)
     directory.create(sweep)
     return sweep.sweep_id
+
+
+def _define(config: ResumableSweepConfig) -> Definition:
+    metric = {"name": config.metric, "goal": config.goal} if config.metric is not None else None
+    settings = {
+        "name": ("sweep_name", config.sweep_name),
+        "method": ("method", config.method),
+        "metric": ("metric", metric),
+    }
+    definition = define(config.base_config, config.sweep_configuration, settings, config.allow_eval)
+    check_template(config.run_name, definition.space)
+    if _mode(config) == "offline" or definition.sweep_configuration["method"] == "grid":
+        Grid.of(definition.space, definition.sweep_configuration)
+    return definition
+
+
+def location(config: ResumableSweepConfig) -> Location:
+    """Give where the settings look for sweeps."""
+    return Location(
+        config.default_root_dir,
+        config.custom_checkpoint_dir,
+        config.entity,
+        config.project,
+        online=_mode(config) == "online",
+    )
+
+
+def _mode(config: ResumableSweepConfig) -> str:
+    if config.mode is not None:
+        return config.mode
+    return (
+        "offline" if os.environ.get("WANDB_MODE", "online") in ("offline", "dryrun", "disabled") else "online"
+    )
 
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
@@ -332,140 +347,13 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
         sweep = replace(sweep, entity=path.entity, project=path.project, sweep_id=path.sweep_id)
         with TemporaryDirectory() as folder:
             tracking.save_metadata(path, sweep.to_json(), Path(folder))
-        sweep_directory(config, sweep.sweep_id).create(sweep)
+        location(config).directory(sweep.sweep_id).create(sweep)
     except BaseException as error:
         done = "has been stopped" if tracking.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"
         if isinstance(error, DysweepError):
             raise TrackingError(f"{error}; the sweep {path} {done}") from error
         raise
     return sweep.sweep_id
-
-
-def _tree(value: Any, name: str) -> dict[str, Any]:
-    tree = load_file(value) if isinstance(value, str) else value
-    if tree is None:
-        raise ConfigError(f"{name}: missing; give a mapping, or the path of a YAML or JSON file")
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{name}: a mapping is needed, this is {type(tree).__name__}")
-    return dict(tree)
-
-
-def _sweep_configuration(config: ResumableSweepConfig) -> tuple[dict[str, Any], Any, tuple[str, ...]]:
-    """Give W&B's sweep configuration with its defaults, the hierarchical parameters, and where they stand."""
-    given = copy_tree(_tree(config.sweep_configuration, "sweep_configuration"), ("sweep_configuration",))
-    path: tuple[str, ...] = ("sweep_configuration",)
-    if isinstance(given.get("parameters"), dict):
-        described = given
-        path = (*path, "parameters")
-        for key in described:
-            if key not in _WANDB_KEYS and difflib.get_close_matches(key, _WANDB_KEYS, n=1):
-                raise ConfigError(f"sweep_configuration.{key}: no such key{closest(key, _WANDB_KEYS)}")
-    else:
-        described = {"parameters": given}
-    parameters = described["parameters"]
-    metric = {"name": config.metric, "goal": config.goal} if config.metric is not None else None
-    for key, setting, value in (
-        ("name", "sweep_name", config.sweep_name),
-        ("method", "method", config.method),
-        ("metric", "metric", metric),
-    ):
-        if value is not None and described.setdefault(key, value) != value:
-            raise ConfigError(
-                f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {described[key]!r}; "
-                "give it once"
-            )
-    described.setdefault("method", "grid")
-    return described, parameters, path
-
-
-def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval: bool) -> None:
-    """Upsert every declared value once, so that a broken one is found before any machine works."""
-    if carries_code(space.tree) and not allow_eval:
-        logger.warning(
-            "the sweep carries code (dy__eval): its agents need --allow_eval True, and it was not checked"
-        )
-        return
-    first = {p.name: p.encode(0) if p.values else p.node.get("min", p.node.get("mu", 1)) for p in space.swept}
-    space.resolve(base_config, first, allow_eval)
-    for parameter in space.swept:
-        for index in range(1, len(parameter.values)):
-            space.resolve(base_config, {**first, parameter.name: parameter.encode(index)}, allow_eval)
-
-
-def _mode(config: ResumableSweepConfig) -> str:
-    if config.mode is not None:
-        return config.mode
-    return (
-        "offline" if os.environ.get("WANDB_MODE", "online") in ("offline", "dryrun", "disabled") else "online"
-    )
-
-
-def sweep_directory(config: ResumableSweepConfig, sweep_id: str) -> SweepDirectory:
-    """Give the directory of a sweep, whether it is there or not."""
-    root = Path(config.default_root_dir).absolute()  # also if the function changes the working directory
-    name = config.custom_checkpoint_dir or f"checkpoints-{check_id(sweep_id, 'sweep_id')}"
-    return SweepDirectory(root / name)
-
-
-def find_sweep(config: ResumableSweepConfig) -> SweepDirectory:
-    """Find the directory of the sweep that the settings name, or make one for a sweep of W&B's.
-
-    Raises:
-        NotFoundError: there is no such sweep.
-        DirectoryError: its record is damaged, or of another format version.
-        TrackingError: W&B could not be asked.
-    """
-    entity, project, sweep_id = _sweep_path(config)
-    directory = sweep_directory(config, sweep_id)
-    if not directory.sweep_path.exists():
-        project = project or os.environ.get("WANDB_PROJECT")
-        if _mode(config) == "offline" or project is None:
-            raise NotFoundError(_no_sweep(config, directory, sweep_id))
-        _fetch_sweep(directory, SweepPath(entity or os.environ.get("WANDB_ENTITY"), project, sweep_id))
-    sweep = directory.sweep
-    if sweep.sweep_id != sweep_id:
-        raise NotFoundError(
-            f"sweep_id: {directory.path} holds the sweep {sweep.sweep_id!r}, not {sweep_id!r}"
-        )
-    if sweep.online and (entity or sweep.entity, project or sweep.project) != (sweep.entity, sweep.project):
-        raise ConfigError(f"sweep_id: the sweep in {directory.path} is {sweep.path}, in another place")
-    return directory
-
-
-def _sweep_path(config: ResumableSweepConfig) -> tuple[str | None, str | None, str]:
-    """Give the sweep's entity and project, as far as the settings say them, and its id."""
-    *owners, sweep_id = (config.sweep_id or "").split("/")
-    if len(owners) > 2:
-        raise ConfigError(f"sweep_id: {config.sweep_id!r} is no id; give it as id or entity/project/id")
-    for part in (*owners, sweep_id):
-        check_id(part, "sweep_id")
-    entity, project = [None, None, *owners][-2:]
-    return entity or config.entity, project or config.project, sweep_id
-
-
-def _no_sweep(config: ResumableSweepConfig, directory: SweepDirectory, sweep_id: str) -> str:
-    root = Path(config.default_root_dir)
-    known = sorted(
-        path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
-    )
-    shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
-    more = "" if _mode(config) == "offline" else "; one that W&B serves is found by entity/project/id"
-    return (
-        f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} (default_root_dir says where to look)"
-        + more
-    )
-
-
-def _fetch_sweep(directory: SweepDirectory, path: SweepPath) -> None:
-    from dysweep import tracking
-
-    path, text = tracking.load_metadata(path)
-    try:
-        sweep = replace(Sweep.from_stored(json.loads(text)), entity=path.entity)
-    except ValueError as error:
-        raise DirectoryError(f"sweep_id: W&B's metadata of {path} cannot be read: {error}") from None
-    with contextlib.suppress(ConfigError):  # another agent has just made it
-        directory.create(sweep)
 
 
 def work(
@@ -491,7 +379,9 @@ def work(
     heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
     job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
     job.check()
-    directory = find_sweep(config)
+    if config.sweep_id is None:
+        raise ConfigError("sweep_id: missing; say which sweep to work on")
+    directory = location(config).find(config.sweep_id)
     sweep = directory.sweep
     if sweep.online and _mode(config) == "offline":
         raise ConfigError(

@@ -1,0 +1,103 @@
+"""Where sweeps are: below a root directory, or in W&B."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
+from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where to look for sweeps, and where to make them.
+
+    Args:
+        root: folder below which every sweep has its directory `checkpoints-<sweep_id>`.
+        custom: the sweep's directory itself, instead; relative to the root.
+        entity: W&B's user or team.
+        project: W&B's project.
+        online: whether to look in W&B too.
+    """
+
+    root: str
+    custom: str | None
+    entity: str | None
+    project: str | None
+    online: bool
+
+    def directory(self, sweep_id: str) -> SweepDirectory:
+        """Give the directory of a sweep, whether it is there or not."""
+        root = Path(self.root).absolute()  # also if the function changes the working directory
+        return SweepDirectory(root / (self.custom or f"checkpoints-{check_id(sweep_id, 'sweep_id')}"))
+
+    def of(self, sweep: str) -> SweepPath:
+        """Give what is known of a sweep's place: `id`, or `entity/project/id`, and the settings beside it.
+
+        Raises:
+            ConfigError: this is no sweep's id.
+        """
+        *owners, sweep_id = sweep.split("/")
+        if len(owners) > 2:
+            raise ConfigError(f"sweep_id: {sweep!r} is no id; give it as id or entity/project/id")
+        for part in (*owners, sweep_id):
+            check_id(part, "sweep_id")
+        entity, project = [None, None, *owners][-2:]
+        return SweepPath(entity or self.entity, project or self.project or "", sweep_id)
+
+    def find(self, sweep: str) -> SweepDirectory:
+        """Find the directory of a sweep, or make one for a sweep of W&B's.
+
+        Args:
+            sweep: `id`, or `entity/project/id`.
+
+        Raises:
+            NotFoundError: there is no such sweep.
+            DirectoryError: its record is damaged, or of another format version.
+            TrackingError: W&B could not be asked.
+        """
+        path = self.of(sweep)
+        directory = self.directory(path.sweep_id)
+        if not directory.sweep_path.exists():
+            project = path.project or os.environ.get("WANDB_PROJECT")
+            if not self.online or not project:
+                raise NotFoundError(self._no_sweep(directory, path.sweep_id))
+            entity = path.entity or os.environ.get("WANDB_ENTITY")
+            _fetch(directory, SweepPath(entity, project, path.sweep_id))
+        here = directory.sweep.path
+        if here.sweep_id != path.sweep_id:
+            raise NotFoundError(
+                f"sweep_id: {directory.path} holds the sweep {here.sweep_id!r}, not {path.sweep_id!r}"
+            )
+        elsewhere = replace(here, entity=path.entity or here.entity, project=path.project or here.project)
+        if directory.sweep.online and elsewhere != here:
+            raise ConfigError(f"sweep_id: the sweep in {directory.path} is {here}, not {elsewhere}")
+        return directory
+
+    def _no_sweep(self, directory: SweepDirectory, sweep_id: str) -> str:
+        root = Path(self.root)
+        known = sorted(
+            path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
+        )
+        shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
+        more = "; one that W&B serves is found by entity/project/id" if self.online else ""
+        return (
+            f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} "
+            f"(default_root_dir says where to look){more}"
+        )
+
+
+def _fetch(directory: SweepDirectory, path: SweepPath) -> None:
+    from dysweep import tracking
+
+    path, text = tracking.load_metadata(path)
+    try:
+        sweep = replace(Sweep.from_stored(json.loads(text)), entity=path.entity)
+    except ValueError as error:
+        raise DirectoryError(f"sweep_id: W&B's metadata of {path} cannot be read: {error}") from None
+    with contextlib.suppress(ConfigError):  # another agent has just made it
+        directory.create(sweep)
