@@ -8,6 +8,7 @@ import dysweep
 PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
     {"cli"},
+    {"arguments"},
     {"parallel"},
     {"agent", "location", "naming", "sync"},
     {"execution", "lost"},
