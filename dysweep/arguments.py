@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import typing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def _parser(name: str, about: str, runs: bool) -> ArgumentParser:
 
 def parse(name: str, about: str, argv: list[str], runs: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give the command's own options, and the settings: the file's, overridden by the command line's."""
-    argv, overrides = _take_tree_overrides(_with_switch_values(argv))
+    argv, overrides = _take_tree_overrides(_with_switch_values(argv, _SWITCHES))
     parser = _parser(name, about, runs)
     _check_options(argv, parser)
     try:
@@ -57,17 +58,63 @@ def parse(name: str, about: str, argv: list[str], runs: bool) -> tuple[dict[str,
     return options, settings
 
 
-def _with_switch_values(argv: list[str]) -> list[str]:
+@dataclass(frozen=True)
+class StatusOptions:
+    """What `dysweep_status` shows.
+
+    Args:
+        sweep_id: the sweep; without it all sweeps below the root directory are listed.
+        default_root_dir: folder below which every sweep has its directory `checkpoints-<sweep_id>`.
+        custom_checkpoint_dir: the sweep's directory itself, instead; relative to default_root_dir.
+        max_attempts: how often a run may fail or crash before it counts as set aside.
+        runs: list all runs, with assignment, attempts, duration and metrics.
+        json: print everything as JSON.
+        csv: write one row for each run to this file.
+        watch: draw again every two seconds, until nothing is left to wait for.
+        log: print what the last attempt of the run with this id has printed.
+    """
+
+    sweep_id: str | None = None
+    default_root_dir: str = "./dysweep_logs"
+    custom_checkpoint_dir: str | None = None
+    max_attempts: int = 3
+    runs: bool = False
+    json: bool = False
+    csv: str | None = None
+    watch: bool = False
+    log: str | None = None
+
+
+def parse_status(argv: list[str]) -> StatusOptions:
+    """Read the arguments of `dysweep_status`."""
+    parser = ArgumentParser(
+        prog="dysweep_status",
+        description="Show a sweep, or all sweeps, from their directories; no network is needed.",
+        version=__version__,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_class_arguments(StatusOptions)
+    switches = tuple(name for name, hint in typing.get_type_hints(StatusOptions).items() if hint is bool)
+    argv = _with_switch_values(argv, switches)
+    _check_options(argv, parser)
+    try:
+        return StatusOptions(**parser.parse_args(argv).as_dict())
+    except ArgumentError as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+
+
+def _with_switch_values(argv: list[str], switches: tuple[str, ...]) -> list[str]:
     """Let switches stand alone: `--resume` becomes `--resume=true`, and `True` is a boolean."""
     words: list[str] = []
     rest = list(argv)
     while rest:
         word = rest.pop(0)
-        if word.removeprefix("--") in _SWITCHES and word.startswith("--"):
+        if word.removeprefix("--") in switches and word.startswith("--"):
             value = rest.pop(0) if rest and not rest[0].startswith("-") else "true"
             word = f"{word}={value}"
         flag, equals, value = word.partition("=")
-        if equals and flag.removeprefix("--") in _SWITCHES:
+        if equals and flag.removeprefix("--") in switches:
             word = f"{flag}={value.lower()}"
         words.append(word)
     return words

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from dysweep import evaluate, parallel
-from dysweep.arguments import additional_arguments, parse
+from dysweep.arguments import StatusOptions, additional_arguments, parse, parse_status
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
 from dysweep.execution import Job
+from dysweep.location import Location
 from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
 from dysweep.runs import State
+from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
 
 logger = logging.getLogger("dysweep")
 
@@ -72,6 +74,18 @@ def sync(argv: Sequence[str] | None = None) -> int:
     return _guarded(_sync, "dysweep_sync", about, argv, runs=False)
 
 
+def status(argv: Sequence[str] | None = None) -> int:
+    """Run `dysweep_status`.
+
+    Args:
+        argv: the arguments; the process's own by default.
+
+    Returns:
+        the exit code.
+    """
+    return _reported("dysweep_status", lambda: _status(parse_status(_words(argv))))
+
+
 def create_script() -> None:
     """Entry point of the installed script."""
     _script(create)
@@ -87,6 +101,11 @@ def sync_script() -> None:
     _script(sync)
 
 
+def status_script() -> None:
+    """Entry point of the installed script."""
+    _script(status)
+
+
 def _script(command: Callable[[], int]) -> None:
     os.environ.pop("WANDB_SERVICE", None)  # of a parent process, which would not notice when this one dies
     sys.exit(command())
@@ -99,10 +118,17 @@ def _guarded(
     argv: Sequence[str] | None,
     runs: bool,
 ) -> int:
+    return _reported(name, lambda: command(*parse(name, about, _words(argv), runs)))
+
+
+def _words(argv: Sequence[str] | None) -> list[str]:
+    return list(sys.argv[1:] if argv is None else argv)
+
+
+def _reported(name: str, command: Callable[[], int]) -> int:
     parallel.say_on_stderr()
     try:
-        options, settings = parse(name, about, list(sys.argv[1:] if argv is None else argv), runs)
-        return command(options, settings)
+        return command()
     except DysweepError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
@@ -132,6 +158,44 @@ def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
 
 def _sync(options: dict[str, Any], settings: dict[str, Any]) -> int:
     print(parallel.dysweep_sync(settings))
+    return 0
+
+
+def _status(options: StatusOptions) -> int:
+    if options.sweep_id is None:
+        one_only = [name for name in ("runs", "json", "csv", "watch", "log") if getattr(options, name)]
+        if one_only:
+            raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
+        from dysweep import screen
+
+        screen.show(screen.sweeps(sweeps_below(Path(options.default_root_dir), options.max_attempts)))
+        return 0
+    where = Location(options.default_root_dir, options.custom_checkpoint_dir, None, None, online=False)
+    directory = where.find(options.sweep_id)
+    if options.log is not None:
+        sys.stdout.write(last_log(directory, options.log))
+        return 0
+    return _show_status(options, lambda: read_status(directory, options.max_attempts))
+
+
+def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int:
+    if options.json:
+        print(look().to_json())
+    elif options.csv is not None:
+        shown = look()
+        try:
+            with open(options.csv, "w", newline="", encoding="utf-8") as file:
+                shown.write_csv(file)
+        except OSError as error:
+            raise ConfigError(f"--csv: {options.csv} cannot be written ({error.strerror})") from None
+    else:
+        from dysweep import screen
+
+        if options.watch:
+            screen.watch(look)
+        else:
+            drawn = look()
+            screen.show(screen.runs(drawn) if options.runs else screen.sweep(drawn))
     return 0
 
 

@@ -9,9 +9,9 @@ PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
     {"cli"},
     {"arguments"},
-    {"parallel"},
+    {"parallel", "screen"},
     {"agent", "location", "naming", "sync"},
-    {"execution", "lost"},
+    {"execution", "lost", "status"},
     {"offline", "tracking"},
     {"checkpoint"},
     {"runs"},

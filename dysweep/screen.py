@@ -1,0 +1,160 @@
+"""What `dysweep_status` draws: a bar, counts, and tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dysweep.agent import duration
+from dysweep.runs import State
+from dysweep.status import RunStatus, SweepStatus, ago, short
+
+_COLOURS = {
+    State.FINISHED.value: "green",
+    State.RUNNING.value: "cyan",
+    State.FAILED.value: "red",
+    State.CRASHED.value: "red",
+    State.PREEMPTED.value: "yellow",
+    State.KILLED.value: "magenta",
+    State.PENDING.value: "dim",
+}
+_WIDTH_OF_FILES = 1000
+_BAR_WIDTH = 40
+_SHOWN_RUNS = 20
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_OF_SILENCE = 60
+
+
+def show(drawn: RenderableType) -> None:
+    """Draw on stdout; lines are not broken where they go to a file or a pipe."""
+    console().print(drawn)
+
+
+def console() -> Console:
+    """Give the console that writes to stdout."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False, soft_wrap=False)
+
+
+def watch(look: Callable[[], SweepStatus]) -> SweepStatus:
+    """Draw a sweep again and again until nothing is running or pending any more."""
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            status = look()
+            live.update(sweep(status), refresh=True)
+            if not {State.RUNNING.value, State.PENDING.value} & status.counts.keys():
+                return status
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def sweep(status: SweepStatus) -> Group:
+    """Draw a sweep: a bar and counts, then what needs attention, then what is running."""
+    name = status.sweep.sweep_configuration.get("name")
+    title = Text(f"sweep {status.sweep.sweep_id}", style="bold")
+    title.append(f"  {name}" if name else "", style="not bold")
+    title.append(f"  {status.sweep.mode}  {status.directory}", style="not bold dim")
+    parts: list[RenderableType] = [title, _bar(status)]
+    attention = [run for run in status.runs if run.state in (State.FAILED, State.CRASHED, State.PREEMPTED)]
+    parts += _section("needs attention", attention, _attention_row)
+    parts += [Text(each, style="red") for each in status.damaged]
+    running = [run for run in status.runs if run.state == State.RUNNING]
+    parts += _section("running", running, _running_row)
+    return Group(*parts)
+
+
+def _bar(status: SweepStatus) -> RenderableType:
+    counts = status.counts
+    finished = counts.get(State.FINISHED.value, 0)
+    shown = Table.grid(padding=(0, 2))
+    words = Text()
+    for state, number in counts.items():
+        words.append(f"{number} {state}", style=_COLOURS[state]).append("  ")
+    if status.total is None:
+        shown.add_row(words)
+    else:
+        bar = ProgressBar(status.total, finished, width=_BAR_WIDTH)
+        shown.add_row(bar, f"{finished}/{status.total}", words)
+    return shown
+
+
+def _section(
+    title: str, runs: list[RunStatus], row: Callable[[RunStatus], Iterable[str | Text]]
+) -> list[RenderableType]:
+    if not runs:
+        return []
+    table = Table.grid(padding=(0, 2))
+    for run in runs[:_SHOWN_RUNS]:
+        table.add_row(*row(run))
+    more = len(runs) - _SHOWN_RUNS
+    left = [Text(f"  and {more} more; --runs lists all", style="dim")] if more > 0 else []
+    return [Text(f"{title}:", style="bold"), table, *left]
+
+
+def _state(run: RunStatus) -> Text:
+    return Text(run.state, style=_COLOURS[run.state])
+
+
+def _attention_row(run: RunStatus) -> list[str | Text]:
+    attempts = f"{run.attempts} attempt{'s' if run.attempts != 1 else ''}"
+    reason = f"{run.error['type']}: {run.error['message']}" if run.error else f"on {run.host}"
+    lines = reason.strip().splitlines()
+    return [
+        f"  {run.run_id}",
+        _state(run),
+        f"{attempts}, set aside" if run.set_aside else attempts,
+        f"{ago(run.ended or run.started)} ago",
+        lines[-1] if lines else "",
+    ]
+
+
+def _running_row(run: RunStatus) -> list[str | Text]:
+    job = f"job {run.slurm_job_id}" if run.slurm_job_id else ""
+    place = f"{run.host} {job}".strip()
+    silent = f", silent for {ago(run.sign_of_life)}" if _is_silent(run) else ""
+    return [f"  {run.run_id}", place, f"since {ago(run.started)}{silent}", short(run.assignment)]
+
+
+def _is_silent(run: RunStatus) -> bool:
+    if run.sign_of_life is None:
+        return False
+    quiet = datetime.now(timezone.utc) - datetime.fromisoformat(run.sign_of_life)
+    return quiet.total_seconds() > _SECONDS_OF_SILENCE
+
+
+def runs(status: SweepStatus) -> Table:
+    """Draw all runs, one in a line."""
+    table = Table.grid(padding=(0, 2))
+    for run in status.runs:
+        table.add_row(
+            run.run_id,
+            _state(run),
+            f"{run.attempts}x",
+            "" if run.seconds is None else duration(run.seconds),
+            short(run.assignment),
+            short(run.metrics),
+        )
+    return table
+
+
+def sweeps(found: list[SweepStatus]) -> Table:
+    """Draw sweeps, one in a line."""
+    table = Table.grid(padding=(0, 2))
+    for status in found:
+        counts = status.counts
+        of_all = "" if status.total is None else f"/{status.total}"
+        others = ", ".join(f"{number} {state}" for state, number in counts.items() if state != State.FINISHED)
+        table.add_row(
+            status.sweep.sweep_id,
+            str(status.sweep.sweep_configuration.get("name") or ""),
+            status.sweep.mode,
+            Text(f"{counts.get(State.FINISHED.value, 0)}{of_all} finished", style="green"),
+            others,
+        )
+    return table

@@ -1,0 +1,247 @@
+"""A sweep directory read for people and scripts: what has finished, what runs, what needs attention."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TextIO
+
+from dysweep.checkpoint import Sweep, SweepDirectory
+from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.offline import Grid
+from dysweep.runs import Attempt, RunDirectory, State
+
+_COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
+_COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run, as its files say.
+
+    Args:
+        run_id: its id.
+        name: its name in W&B; None if W&B chose it.
+        state: pending, running, finished, failed, preempted, killed or crashed.
+        set_aside: whether it has failed or crashed so often that `resume` leaves it alone.
+        assignment: what the sweep chose.
+        attempts: how often it was started.
+        host: where its last attempt runs or ran.
+        slurm_job_id: the SLURM job of the last attempt.
+        sign_of_life: when its heartbeat changed last, if it is running, by the file system's clock.
+        started: when its last attempt began, ISO 8601 in UTC.
+        ended: when its last attempt ended.
+        seconds: how long its attempts took, together, as far as their ends are known.
+        error: type and message of what the function raised, if it failed.
+        metrics: the final numeric metrics.
+    """
+
+    run_id: str
+    name: str | None
+    state: str
+    set_aside: bool
+    assignment: dict[str, Any]
+    attempts: int
+    host: str | None
+    slurm_job_id: str | None
+    sign_of_life: str | None
+    started: str | None
+    ended: str | None
+    seconds: float | None
+    error: dict[str, str] | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """A sweep and all its runs.
+
+    Args:
+        directory: the sweep's directory.
+        sweep: its record.
+        total: how many runs it has in all; None if W&B decides.
+        runs: the runs that were started, in the order of their ids.
+        damaged: what is wrong with runs that cannot be read.
+    """
+
+    directory: Path
+    sweep: Sweep
+    total: int | None
+    runs: tuple[RunStatus, ...]
+    damaged: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of runs in each state; pending ones have not been started yet."""
+        counts = Counter(run.state for run in self.runs)
+        waiting = 0 if self.total is None else max(0, self.total - len(self.runs) - len(self.damaged))
+        counts[State.PENDING.value] += waiting
+        return {state.value: counts[state.value] for state in State if counts[state.value]}
+
+    def to_json(self) -> str:
+        """Write everything as one JSON text; keys are only ever added to it."""
+        sweep = self.sweep
+        return json.dumps(
+            {
+                "sweep_id": sweep.sweep_id,
+                "mode": sweep.mode,
+                "entity": sweep.entity,
+                "project": sweep.project,
+                "directory": str(self.directory),
+                "total": self.total,
+                "counts": self.counts,
+                "damaged": list(self.damaged),
+                "runs": [asdict(run) for run in self.runs],
+            },
+            indent=1,
+        )
+
+    def rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Give one row for each run, with its parameters and final metrics, and the columns' names.
+
+        A metric that has the name of another column is called `metric.NAME`.
+        """
+        parameters = [parameter.name for parameter in self.sweep.compiled.swept]
+        metrics = sorted({name for run in self.runs for name in run.metrics})
+        before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "error"]
+        header = [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
+        rows = []
+        for run in self.runs:
+            error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
+            row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
+            row += [run.assignment.get(name) for name in parameters]
+            row += [getattr(run, column) for column in _COLUMNS_AFTER]
+            rows.append([*row, error, *(run.metrics.get(name) for name in metrics)])
+        return header, rows
+
+    def write_csv(self, file: TextIO) -> None:
+        """Write one row for each run."""
+        header, rows = self.rows()
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_status(directory: SweepDirectory, max_attempts: int) -> SweepStatus:
+    """Read a sweep's directory, without any network.
+
+    Args:
+        directory: the sweep's directory.
+        max_attempts: how often a run may fail or crash before it is set aside.
+
+    Raises:
+        NotFoundError: here is no sweep.
+        DirectoryError: its record is damaged.
+    """
+    sweep = directory.sweep
+    runs, damaged = [], []
+    for run in directory.runs():
+        try:
+            runs.append(_run_status(run, max_attempts))
+        except DirectoryError as error:
+            damaged.append(str(error))
+    return SweepStatus(directory.path, sweep, _total(sweep), tuple(runs), tuple(damaged))
+
+
+def _total(sweep: Sweep) -> int | None:
+    try:
+        return Grid.of(sweep.compiled, sweep.sweep_configuration).size
+    except ConfigError:
+        return None
+
+
+def _run_status(run: RunDirectory, max_attempts: int) -> RunStatus:
+    record = run.record()
+    last = run.last_attempt()
+    state = State.PENDING if last is None else last.state()
+    owner = None if last is None else last.owner()
+    end = None if last is None else last.end()
+    spans, failures = [], 0
+    for number in range(1, 1 + (0 if last is None else last.number)):
+        attempt = Attempt(run, number)
+        its_end = end if last is not None and number == last.number else attempt.end()
+        its_owner = owner if last is not None and number == last.number else attempt.owner()
+        if its_end is not None and its_owner is not None:
+            spans.append(_seconds(its_owner.started, its_end.ended))
+        failures += its_end is None or its_end.outcome is State.FAILED
+    lost = state in (State.FAILED, State.CRASHED)
+    return RunStatus(
+        run_id=run.run_id,
+        name=record.get("name"),
+        state=str(state),
+        set_aside=lost and failures >= max_attempts,
+        assignment=record["assignment"],
+        attempts=0 if last is None else last.number,
+        host=owner.host if owner else None,
+        slurm_job_id=owner.slurm_job_id if owner else None,
+        sign_of_life=_changed(last.heartbeat_path) if last is not None and state is State.RUNNING else None,
+        started=owner.started if owner else None,
+        ended=end.ended if end else None,
+        seconds=round(sum(spans), 3) if spans else None,
+        error=end.error if end else None,
+        metrics=end.metrics if end else {},
+    )
+
+
+def _changed(path: Path) -> str | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat()
+    except OSError:
+        return None
+
+
+def _seconds(started: str, ended: str) -> float:
+    try:
+        return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
+    except (TypeError, ValueError) as error:
+        raise DirectoryError(f"{started!r} or {ended!r} is no time: {error}") from None
+
+
+def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
+    """Read all sweeps below a root directory, the newest last.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    paths = sorted(root.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    if not paths:
+        raise NotFoundError(f"default_root_dir: no sweep below {root}")
+    return [read_status(SweepDirectory(path.parent), max_attempts) for path in paths]
+
+
+def last_log(directory: SweepDirectory, run_id: str) -> str:
+    """Give what the last attempt of a run has printed.
+
+    Raises:
+        NotFoundError: there is no such run, or it has not been started.
+    """
+    last = directory.run(run_id).last_attempt()
+    if last is None or not last.log_path.exists():
+        raise NotFoundError(f"{run_id}: it has not been started, so there is no log")
+    return last.log_path.read_text(encoding="utf-8", errors="replace")
+
+
+def ago(started: str | None) -> str:
+    """Write for people how long ago a time was: `40 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
+    if started is None:
+        return "?"
+    seconds = int((datetime.now(timezone.utc) - datetime.fromisoformat(started)).total_seconds())
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{max(0, seconds)} s"
+
+
+def short(items: Mapping[str, Any]) -> str:
+    """Write an assignment or metrics in one line: `lr=0.1, model=net`."""
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in items.items()
+    )

@@ -1,0 +1,152 @@
+"""`dysweep_status`: what it shows people, and what it gives scripts."""
+
+import csv
+import io
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from dysweep import cli, dysweep_run_resume
+
+FUNCTIONS = """
+import time
+import wandb
+
+def trains(config, checkpoint_dir):
+    print("training with", config["lr"])
+    wandb.log({"loss": config["lr"] / 2, "lr": 7.0})
+    if config["lr"] == 2:
+        raise ValueError("the loss is nan\\nat step 3")
+    if config["lr"] == 3:
+        (checkpoint_dir / "started").touch()
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def sweep_id(own_folder):
+    (own_folder / "functions.py").write_text(FUNCTIONS)
+    return dysweep_run_resume(
+        base_config={"model": {}},
+        sweep_configuration={
+            "name": "study",
+            "parameters": {
+                "lr": {"sweep": True, "values": [1, 2, 3, 4, 5]},
+                "model": {"sweep": True, "sweep_alias": ["net"], "values": [{"width": 3}]},
+            },
+        },
+    )
+
+
+@pytest.fixture
+def half_done(sweep_id, start):
+    """Leave a run finished, one failed, one running and two pending."""
+    work = ["--package", "functions", "--function", "trains", "--sweep_id", sweep_id]
+    agent = start("dysweep_run_resume", *work)
+    while not list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")):
+        assert agent.poll() is None
+    return sweep_id, agent
+
+
+def shown(capsys, *arguments):
+    capsys.readouterr()
+    assert cli.status(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+def test_a_sweep_is_shown_with_what_needs_attention_and_what_runs(half_done, capsys):
+    sweep_id, agent = half_done
+    lines = shown(capsys, "--sweep_id", sweep_id).splitlines()
+    assert lines[0].startswith(f"sweep {sweep_id}  study  offline  ")
+    assert "1/5" in lines[1] and "2 pending  1 running  1 finished  1 failed" in lines[1]
+    assert [line.split("  ") for line in lines[2:]] == [
+        ["needs attention:"],
+        ["", f"{sweep_id}-0002", "failed", "1 attempt", lines[3].split("  ")[4], "at step 3"],
+        ["running:"],
+        ["", f"{sweep_id}-0003", lines[5].split("  ")[2], lines[5].split("  ")[3], "lr=3, model=net"],
+    ]
+    agent.send_signal(signal.SIGKILL)
+    agent.wait()
+    after = shown(capsys, "--sweep_id", sweep_id, "--max_attempts", "1")
+    assert "1 attempt, set aside" in after and "crashed" in after and "running:" not in after
+
+
+def test_all_runs_are_listed(half_done, capsys):
+    sweep_id, _ = half_done
+    first, second, third = shown(capsys, "--sweep_id", sweep_id, "--runs").splitlines()
+    assert first.split("  ")[:3] == [f"{sweep_id}-0001", "finished", "1x"]
+    assert first.rstrip().endswith("lr=1, model=net  lr=7, loss=0.5") and "failed" in second
+    assert third.split("  ")[1] == "running"
+
+
+def test_scripts_get_json_and_csv(half_done, capsys):
+    sweep_id, _ = half_done
+    status = json.loads(shown(capsys, "--sweep_id", sweep_id, "--json"))
+    assert (status["sweep_id"], status["mode"], status["total"]) == (sweep_id, "offline", 5)
+    assert status["counts"] == {"pending": 2, "running": 1, "finished": 1, "failed": 1}
+    first, second, third = status["runs"]
+    assert first["metrics"] == {"loss": 0.5, "lr": 7} and first["assignment"] == {"lr": 1, "model": "net"}
+    assert second["error"]["type"] == "ValueError" and second["attempts"] == 1 and second["seconds"] > 0
+    assert third["state"] == "running" and third["sign_of_life"] and third["ended"] is None
+    assert shown(capsys, "--sweep_id", sweep_id, "--csv", "runs.csv") == ""
+    rows = list(csv.DictReader(io.StringIO(Path("runs.csv").read_text())))
+    assert [row["state"] for row in rows] == ["finished", "failed", "running"]
+    assert (rows[0]["lr"], rows[0]["model"], rows[0]["metric.lr"], rows[0]["loss"]) == (
+        "1",
+        "net",
+        "7",
+        "0.5",
+    )
+    assert rows[1]["error"] == "ValueError: the loss is nan\nat step 3"
+
+
+def test_the_log_of_a_run_is_printed(half_done, capsys):
+    sweep_id, _ = half_done
+    assert shown(capsys, "--sweep_id", sweep_id, "--log", f"{sweep_id}-0001") == "training with 1\n"
+    assert "the loss is nan" in shown(capsys, "--sweep_id", sweep_id, "--log", f"{sweep_id}-0002")
+    assert cli.status(["--sweep_id", sweep_id, "--log", f"{sweep_id}-0005"]) == 1
+    assert "no such run" in capsys.readouterr().err
+
+
+def test_watching_ends_with_the_sweep(sweep_id, capsys):
+    dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id)
+    assert "5 finished" in shown(capsys, "--sweep_id", sweep_id, "--watch")
+
+
+def test_all_sweeps_below_the_root_are_listed(sweep_id, capsys):
+    dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id, count=2)
+    other = dysweep_run_resume(
+        base_config={},
+        sweep_configuration={"a": {"sweep": True, "values": [1]}},
+        custom_checkpoint_dir="mine",
+    )
+    assert [line.split() for line in shown(capsys).splitlines()] == [
+        [sweep_id, "study", "offline", "2/5", "finished", "3", "pending"],
+        [other, "offline", "0/1", "finished", "1", "pending"],
+    ]
+
+
+def test_a_damaged_run_is_named(sweep_id, capsys):
+    dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id, count=2)
+    [path] = Path("dysweep_logs").glob("*/runs/*-0001")
+    (path / "attempts/0001.end.json").write_text("{")
+    out = shown(capsys, "--sweep_id", sweep_id)
+    assert f"{path.name}/attempts/0001.end.json: damaged or unreadable" in out
+    assert "3 pending  1 finished" in out
+
+
+def test_mistakes_are_one_line(sweep_id, capsys):
+    for arguments, code, message in [
+        (["--sweep_id", "nothing"], 1, f"no sweep 'nothing' in {Path.cwd()}/dysweep_logs"),
+        (["--sweeep_id", "x"], 2, "did you mean '--sweep_id'?"),
+        (["--runs"], 2, "--runs: of which sweep?"),
+        (["--sweep_id", sweep_id, "--csv", "nowhere/runs.csv"], 2, "cannot be written (No such file"),
+        (["--default_root_dir", "nowhere"], 1, "no sweep below nowhere"),
+    ]:
+        assert cli.status(arguments) == code
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1) and message in err
+    shutil.rmtree("dysweep_logs")
