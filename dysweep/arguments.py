@@ -17,7 +17,8 @@ from dysweep.parallel import ResumableSweepConfig
 
 _HINTS = typing.get_type_hints(ResumableSweepConfig)
 _TREES = ("base_config", "sweep_configuration")
-_SWITCHES = tuple(name for name, hint in _HINTS.items() if hint is bool)
+_SWITCHES = ("dry_run", *(name for name, hint in _HINTS.items() if hint is bool))
+_OPTIONS = ("config", "package", "function", "run_additional_args", "dry_run", "dry_run_dir", "limit")
 
 
 def _parser(name: str, about: str, runs: bool) -> ArgumentParser:
@@ -37,6 +38,16 @@ def _parser(name: str, about: str, runs: bool) -> ArgumentParser:
             metavar="KEY:VALUE",
             help="more arguments for the function",
         )
+    else:
+        parser.add_argument(
+            "--dry_run", type=bool, help="show the sweep and its first configs, and make nothing"
+        )
+        parser.add_argument(
+            "--dry_run_dir", type=str, metavar="DIR", help="with dry_run: write the configs there, as YAML"
+        )
+        parser.add_argument(
+            "--limit", type=int, metavar="N", help="with dry_run: how many configs to show or to write"
+        )
     parser.add_class_arguments(ResumableSweepConfig)
     return parser
 
@@ -50,7 +61,7 @@ def parse(name: str, about: str, argv: list[str], runs: bool) -> tuple[dict[str,
         given = parser.parse_args(argv, defaults=False).as_dict()
     except ArgumentError as error:
         raise _usage_error(error, argv) from None
-    options = {key: given.pop(key, None) for key in ("config", "package", "function", "run_additional_args")}
+    options = {key: given.pop(key, None) for key in _OPTIONS}
     settings = _settings_of_file(options["config"]) if options["config"] is not None else {}
     settings.update(given)
     for path, value in overrides:

@@ -239,10 +239,15 @@ class SweepDirectory:
 
     def runs(self) -> Iterator[RunDirectory]:
         """Go through the runs in the order of their ids."""
-        for run_id in sorted(self.run_ids()):
-            path = self.runs_path / run_id
-            if path.is_dir() and not path.is_symlink():
-                yield RunDirectory(path)
+        try:
+            with os.scandir(self.runs_path) as entries:
+                names = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise DirectoryError(f"{self.runs_path}: cannot be read ({error.strerror})") from None
+        for name in sorted(name for name in names if not name.startswith(".")):
+            yield RunDirectory(self.runs_path / name)
 
     def start_run(
         self, run_id: str, assignment: dict[str, Any], name: str | None, config: dict[str, Any] | None

@@ -22,12 +22,13 @@ from dysweep.execution import Job
 from dysweep.location import Location
 from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
+from dysweep.preview import Preview, values_of
 from dysweep.runs import State
 from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
 
 logger = logging.getLogger("dysweep")
 
-_SHOWN_VALUES = 8
+_SHOWN_CONFIGS = 3
 
 
 def create(argv: Sequence[str] | None = None) -> int:
@@ -142,6 +143,11 @@ def _reported(name: str, command: Callable[[], int]) -> int:
 
 def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
     config = parallel.make_config(None, settings)
+    if options["dry_run"]:
+        return _dry_run(parallel.preview(config), options["dry_run_dir"], options["limit"])
+    for name in ("dry_run_dir", "limit"):
+        if options[name] is not None:
+            raise ConfigError(f"--{name}: it needs --dry_run")
     sweep_id = _create_and_describe(config)
     more = "".join(
         f" --{name} {value}"
@@ -153,6 +159,18 @@ def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
         file=sys.stderr,
     )
     print(sweep_id)
+    return 0
+
+
+def _dry_run(seen: Preview, folder: str | None, limit: int | None) -> int:
+    from dysweep import screen
+
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit: {limit} is no number of configs; give 1 or more")
+    screen.show(screen.preview(seen, limit or _SHOWN_CONFIGS))
+    seen.warn()
+    if folder is not None:
+        print(f"{seen.write_configs(Path(folder), limit)} configs in {folder}", file=sys.stderr)
     return 0
 
 
@@ -211,13 +229,7 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     described = sweep.compiled.parameters
     width = max(map(len, described))
     for name, parameter in described.items():
-        values = parameter.get("values", [parameter["value"]] if "value" in parameter else None)
-        if values is None:
-            shown = " ".join(f"{key} {value}" for key, value in parameter.items())
-        else:
-            shown = ", ".join(map(str, values[:_SHOWN_VALUES]))
-            shown += f", ... ({len(values)} values)" if len(values) > _SHOWN_VALUES else ""
-        print(f"  {name:<{width}}  {shown}", file=sys.stderr)
+        print(f"  {name:<{width}}  {values_of(parameter)}", file=sys.stderr)
     return sweep_id
 
 

@@ -88,7 +88,7 @@ def load_file(path: str | os.PathLike[str]) -> Any:
     return parse_yaml(text, str(path))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | str) -> Any:
     """Read a JSON file of a sweep directory.
 
     Raises:
@@ -96,7 +96,8 @@ def read_json(path: Path) -> Any:
         DirectoryError: it cannot be read, or is damaged; the message names it.
     """
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb", buffering=0) as file:
+            return json.loads(file.read())
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:

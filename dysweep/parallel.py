@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from dysweep.agent import Agent
 from dysweep.checkpoint import Sweep
-from dysweep.definition import Definition, define
+from dysweep.definition import define
 from dysweep.errors import (
     ConfigError,
     DysweepError,
@@ -34,6 +34,7 @@ from dysweep.location import Location
 from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
 from dysweep.offline import Grid
+from dysweep.preview import Preview
 from dysweep.runs import State
 from dysweep.upsert import carries_code
 
@@ -271,7 +272,9 @@ def create(config: ResumableSweepConfig) -> str:
         TrackingError: W&B did not take the sweep.
     """
     _say_by_default()
-    definition = _define(config)
+    seen = preview(config)
+    seen.warn()
+    definition = seen.definition
     described, space = definition.sweep_configuration, definition.space
     mode = _mode(config)
     project = config.project or described.get("project") or os.environ.get("WANDB_PROJECT")
@@ -298,7 +301,12 @@ def create(config: ResumableSweepConfig) -> str:
     return sweep.sweep_id
 
 
-def _define(config: ResumableSweepConfig) -> Definition:
+def preview(config: ResumableSweepConfig) -> Preview:
+    """Read and check the sweep that the settings describe, and make nothing.
+
+    Raises:
+        ConfigError: the settings, the base config or the sweep configuration are wrong.
+    """
     metric = {"name": config.metric, "goal": config.goal} if config.metric is not None else None
     settings = {
         "name": ("sweep_name", config.sweep_name),
@@ -307,9 +315,9 @@ def _define(config: ResumableSweepConfig) -> Definition:
     }
     definition = define(config.base_config, config.sweep_configuration, settings, config.allow_eval)
     check_template(config.run_name, definition.space)
-    if _mode(config) == "offline" or definition.sweep_configuration["method"] == "grid":
-        Grid.of(definition.space, definition.sweep_configuration)
-    return definition
+    by_grid = _mode(config) == "offline" or definition.sweep_configuration["method"] == "grid"
+    grid = Grid.of(definition.space, definition.sweep_configuration) if by_grid else None
+    return Preview(definition, grid, config.allow_eval)
 
 
 def location(config: ResumableSweepConfig) -> Location:

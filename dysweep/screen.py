@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
+from itertools import islice
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dysweep.agent import duration
+from dysweep.errors import LanguageError
+from dysweep.preview import Preview, differences
 from dysweep.runs import State
 from dysweep.status import RunStatus, SweepStatus, ago, short
 
@@ -66,6 +69,28 @@ def sweep(status: SweepStatus) -> Group:
     parts += [Text(each, style="red") for each in status.damaged]
     running = [run for run in status.runs if run.state == State.RUNNING]
     parts += _section("running", running, _running_row)
+    return Group(*parts)
+
+
+def preview(seen: Preview, most: int) -> Group:
+    """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
+    many = "as many runs as W&B chooses" if seen.grid is None else f"{seen.grid.size} runs"
+    table = Table.grid(padding=(0, 2))
+    for name, path, values in seen.parameters():
+        table.add_row(f"  {name}", Text(path, style="dim"), values)
+    parts: list[RenderableType] = [Text(many, style="bold"), table]
+    for place, assignment in enumerate(islice(seen.assignments(), most), start=1):
+        parts.append(Text(f"run {place}: {short(assignment)}", style="bold"))
+        try:
+            config = seen.config(assignment)
+        except LanguageError as error:
+            parts.append(Text(f"  will fail: {error}", style="red"))
+            continue
+        for path, old, new in differences(seen.definition.base_config, config):
+            line = Text(f"  {path}: ")
+            line.append("" if old is None else old, style="red")
+            line.append(" -> " if None not in (old, new) else "", style="dim")
+            parts.append(line.append("(removed)" if new is None else new, style="green"))
     return Group(*parts)
 
 

@@ -158,17 +158,11 @@ def _total(sweep: Sweep) -> int | None:
 def _run_status(run: RunDirectory, max_attempts: int) -> RunStatus:
     record = run.record()
     last = run.last_attempt()
-    state = State.PENDING if last is None else last.state()
-    owner = None if last is None else last.owner()
-    end = None if last is None else last.end()
-    spans, failures = [], 0
-    for number in range(1, 1 + (0 if last is None else last.number)):
-        attempt = Attempt(run, number)
-        its_end = end if last is not None and number == last.number else attempt.end()
-        its_owner = owner if last is not None and number == last.number else attempt.owner()
-        if its_end is not None and its_owner is not None:
-            spans.append(_seconds(its_owner.started, its_end.ended))
-        failures += its_end is None or its_end.outcome is State.FAILED
+    ends = [] if last is None else [(each.owner(), each.end()) for each in _attempts(last)]
+    owner, end = ends[-1] if ends else (None, None)
+    state = end.outcome if end else State.PENDING if last is None else last.state()
+    spans = [_seconds(its.started, its_end.ended) for its, its_end in ends if its and its_end]
+    failures = sum(its_end is None or its_end.outcome is State.FAILED for _, its_end in ends)
     lost = state in (State.FAILED, State.CRASHED)
     return RunStatus(
         run_id=run.run_id,
@@ -186,6 +180,10 @@ def _run_status(run: RunDirectory, max_attempts: int) -> RunStatus:
         error=end.error if end else None,
         metrics=end.metrics if end else {},
     )
+
+
+def _attempts(last: Attempt) -> list[Attempt]:
+    return [Attempt(last.run, number) for number in range(1, last.number)] + [last]
 
 
 def _changed(path: Path) -> str | None:

@@ -465,7 +465,7 @@ def end_run(run: wandb.Run, exit_code: int, preempted: bool) -> dict[str, float]
     if preempted:
         mark_preempted(run)
     run.finish(exit_code=exit_code)
-    return _numbers(_final_summary(run))
+    return dict(sorted(_numbers(_final_summary(run)).items()))
 
 
 def mark_preempted(run: wandb.Run) -> None:

@@ -10,7 +10,7 @@ LAYERS = [
     {"cli"},
     {"arguments"},
     {"parallel", "screen"},
-    {"agent", "location", "naming", "sync"},
+    {"agent", "location", "naming", "preview", "sync"},
     {"execution", "lost", "status"},
     {"offline", "tracking"},
     {"checkpoint"},

@@ -1,0 +1,157 @@
+"""A sweep seen before it is made: its parameters, and what its runs will be."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dysweep.definition import Definition
+from dysweep.errors import ConfigError, LanguageError
+from dysweep.offline import Grid
+from dysweep.upsert import carries_code, format_path
+
+logger = logging.getLogger("dysweep")
+
+_COMPARED_RUNS = 2_000
+_WRITTEN_RUNS = 10_000
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a sweep would be.
+
+    Args:
+        definition: the sweep.
+        grid: its points; None if W&B chooses them.
+        allow_eval: whether code in the sweep may run.
+    """
+
+    definition: Definition
+    grid: Grid | None
+    allow_eval: bool
+
+    def assignments(self) -> Iterator[dict[str, Any]]:
+        """Give the grid's points one after the other; without a grid one example."""
+        if self.grid is None:
+            yield {
+                p.name: p.encode(0) if p.values else p.node.get("min", 1) for p in self.definition.space.swept
+            }
+            return
+        for index in range(self.grid.size):
+            yield self.grid.assignment(index)
+
+    def configs(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Give each assignment with its config.
+
+        Raises:
+            LanguageError: a combination of values does not fit.
+        """
+        for assignment in self.assignments():
+            yield assignment, self.config(assignment)
+
+    def config(self, assignment: dict[str, Any]) -> dict[str, Any]:
+        """Give the config of an assignment.
+
+        Raises:
+            LanguageError: this combination of values does not fit.
+        """
+        return self.definition.space.resolve(self.definition.base_config, assignment, self.allow_eval)
+
+    def parameters(self) -> list[tuple[str, str, str]]:
+        """Give for each parameter its name, its path in the YAML, and its values or distribution."""
+        described = self.definition.space.parameters
+        return [
+            (parameter.name, format_path(parameter.path), values_of(described[parameter.name]))
+            for parameter in self.definition.space.swept
+        ]
+
+    def write_configs(self, folder: Path, limit: int | None) -> int:
+        """Write configs as YAML files `0001.yaml`, ... and give how many.
+
+        Args:
+            folder: where to; it has to be new or empty.
+            limit: how many at most.
+
+        Raises:
+            ConfigError: the folder is not empty or cannot be written, or the grid is too large.
+            LanguageError: a combination of values does not fit.
+        """
+        size = 1 if self.grid is None else self.grid.size
+        if limit is None and size > _WRITTEN_RUNS:
+            raise ConfigError(f"--dry_run_dir: the grid has {size} runs; say how many to write (--limit N)")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise ConfigError(f"--dry_run_dir: {folder} is not empty")
+            written = 0
+            for written, (assignment, config) in enumerate(self.configs(), start=1):
+                text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+                comment = f"# {json.dumps(assignment, ensure_ascii=False)}\n"
+                (folder / f"{written:04d}.yaml").write_text(comment + text, encoding="utf-8")
+                if written == limit:
+                    break
+        except OSError as error:
+            raise ConfigError(f"--dry_run_dir: {folder}: cannot be written ({error.strerror})") from None
+        return written
+
+    def warn(self) -> None:
+        """Warn of points without a config, and of points with the same one, among the first 2,000."""
+        if carries_code(self.definition.space.tree) and not self.allow_eval:
+            return
+        first: dict[str, int] = {}
+        equal: list[tuple[int, int]] = []
+        broken: list[LanguageError] = []
+        place = 0
+        for place, assignment in enumerate(islice(self.assignments(), _COMPARED_RUNS), start=1):
+            try:
+                known = first.setdefault(json.dumps(self.config(assignment), sort_keys=True), place)
+            except LanguageError as error:
+                broken.append(error)
+                continue
+            if known != place:
+                equal.append((known, place))
+        if broken:
+            logger.warning("%d of %d runs will fail: %s", len(broken), place, broken[0])
+        if equal:
+            logger.warning(
+                "%d of %d runs have the same config as another one, runs %d and %d for example",
+                len(equal), place, *equal[0],
+            )  # fmt: skip
+
+
+def values_of(parameter: dict[str, Any], most: int = 8) -> str:
+    """Write for people what a flat parameter can be: its values, or its distribution."""
+    values = parameter.get("values", [parameter["value"]] if "value" in parameter else None)
+    if values is None:
+        return " ".join(f"{key} {value}" for key, value in parameter.items())
+    more = f", ... ({len(values)} values)" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more
+
+
+def differences(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, str | None, str | None]]:
+    """Give where a config differs from the base: path, old and new value as JSON; None where it has none."""
+    if isinstance(base, dict) and isinstance(config, dict):
+        for key in [*config, *(key for key in base if key not in config)]:
+            below = f"{path}.{key}" if path else str(key)
+            if key not in base:
+                yield below, None, _flow(config[key])
+            elif key not in config:
+                yield below, _flow(base[key]), None
+            else:
+                yield from differences(base[key], config[key], below)
+    elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
+        for index, (old, new) in enumerate(zip(base, config, strict=True)):
+            yield from differences(old, new, f"{path}[{index}]")
+    elif type(base) is not type(config) or base != config:
+        yield path, _flow(base), _flow(config)
+
+
+def _flow(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

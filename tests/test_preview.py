@@ -1,0 +1,116 @@
+"""`dysweep_create --dry_run`: what is shown and written, and that nothing is made."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dysweep import cli
+
+CONFIG = """
+base_config: {lr: 0.1, model: {kind: linear, width: 3}, layers: [1, 2], old: true}
+sweep_configuration:
+  name: study
+  parameters:
+    lr: {sweep: true, values: [0.1, 1e-3]}
+    model:
+      sweep: true
+      sweep_identifier: net
+      sweep_alias: [same, deep]
+      values: [{}, {kind: deep, depth: 5}]
+    layers: [1, 7]
+"""
+
+
+@pytest.fixture(autouse=True)
+def config(own_folder):
+    (own_folder / "config.yaml").write_text(CONFIG)
+
+
+def dry_run(*arguments):
+    return cli.create(["-c", "config.yaml", "--dry_run", *arguments])
+
+
+def test_a_dry_run_shows_the_parameters_and_where_configs_differ_and_makes_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    assert dry_run("--limit", "4", "--project", "study") == 0
+    out, err = capsys.readouterr()
+    assert [line.rstrip() for line in out.splitlines()] == [
+        "4 runs",
+        "  lr   sweep_configuration.parameters.lr     0.1, 0.001",
+        "  net  sweep_configuration.parameters.model  same, deep",
+        "run 1: lr=0.1, net=same",
+        "  layers[1]: 2 -> 7",
+        "run 2: lr=0.1, net=deep",
+        '  model.kind: "linear" -> "deep"',
+        "  model.depth: 5",
+        "  layers[1]: 2 -> 7",
+        "run 3: lr=0.001, net=same",
+        "  lr: 0.1 -> 0.001",
+        "  layers[1]: 2 -> 7",
+        "run 4: lr=0.001, net=deep",
+        "  lr: 0.1 -> 0.001",
+        '  model.kind: "linear" -> "deep"',
+        "  model.depth: 5",
+        "  layers[1]: 2 -> 7",
+    ]
+    assert err == "" and sorted(os.listdir()) == ["config.yaml"]
+
+
+def test_configs_are_written_as_yaml(capsys):
+    assert dry_run("--dry_run_dir", "configs") == 0
+    assert "4 configs in configs" in capsys.readouterr().err
+    files = sorted(Path("configs").iterdir())
+    assert [file.name for file in files] == ["0001.yaml", "0002.yaml", "0003.yaml", "0004.yaml"]
+    assert files[3].read_text().startswith('# {"lr": 0.001, "net": "deep"}\n')
+    assert yaml.safe_load(files[3].read_text())["model"] == {"kind": "deep", "width": 3, "depth": 5}
+    assert dry_run("--dry_run_dir", "configs") == 2
+    assert "configs is not empty" in capsys.readouterr().err
+    assert dry_run("--dry_run_dir", "two", "--limit", "2") == 0 and len(os.listdir("two")) == 2
+
+
+def test_random_search_shows_an_example(capsys):
+    space = "{method: random, parameters: {lr: {sweep: true, min: 0.0, max: 1.0}}}"
+    assert dry_run("--mode", "online", f"--sweep_configuration={space}") == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "as many runs as W&B chooses" and lines[1].endswith("min 0.0 max 1.0")
+
+
+def test_equal_and_impossible_configs_are_counted(capsys):
+    twice = "{lr: {sweep: true, values: [1, 2]}, other: {sweep: true, sweep_alias: [a, b], values: [{}, {}]}}"
+    assert cli.create(["-c", "config.yaml", f"--sweep_configuration={twice}"]) == 0
+    message = "2 of 4 runs have the same config as another one, runs 1 and 2 for example"
+    assert message in capsys.readouterr().err
+    remove = "{sweep: true, values: [{}, {layers: {dy__list__operations: [{dy__remove: 1}]}}]}"
+    space = f"--sweep_configuration={{dy__upsert: [{remove}, {remove}]}}"
+    for options in ([], ["--dry_run", "--limit", "4"]):
+        assert cli.create(["-c", "config.yaml", space, *options]) == 0
+        out, err = capsys.readouterr()
+        assert "1 of 4 runs will fail: sweep_configuration.dy__upsert[1].values[1]" in err
+    assert "  will fail: sweep_configuration.dy__upsert[1].values[1]" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dry_run", "--limit", "0"], "--limit: 0 is no number of configs"),
+        (["--limit", "3"], "--limit: it needs --dry_run"),
+        (["--dry_run_dir", "x"], "--dry_run_dir: it needs --dry_run"),
+        (["--dry_run", "--dry_run_dir", "config.yaml/x"], "--dry_run_dir: config.yaml/x: cannot be written"),
+        (
+            [
+                "--dry_run",
+                "--dry_run_dir",
+                "x",
+                "--sweep_configuration.parameters.n={sweep: true, min: 0, max: 9999}",
+            ],
+            "the grid has 40000 runs; say how many to write (--limit N)",
+        ),
+    ],
+)
+def test_mistakes_are_named(capsys, arguments, message):
+    assert cli.create(["-c", "config.yaml", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["config.yaml"]
