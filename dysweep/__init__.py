@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         dysweep_run_resume,
         dysweep_sync,
         hierarchical_config,
+        open_sweep,
         parse_dictionary_onto_dataclass,
     )
 
@@ -44,10 +45,15 @@ __all__ = [
     "dysweep_run_resume",
     "dysweep_sync",
     "hierarchical_config",
+    "open_sweep",
     "parse_dictionary_onto_dataclass",
     "preempted",
     "upsert",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -291,7 +291,7 @@ class Progress:
         chosen = ", ".join(f"{name}={value}" for name, value in record["assignment"].items())
         logger.info(
             "%s  %s  %-9s %7s  %s%s%s",
-            self._count(place), record.get("name") or record["run_id"], result.outcome,
+            self._count(place), _called(record), result.outcome,
             duration(result.seconds), reached, chosen, self._estimate(place),
         )  # fmt: skip
 
@@ -304,6 +304,11 @@ class Progress:
             return ""
         elapsed = time.monotonic() - self.begun
         return f"  ({duration(elapsed / (place - self.first + 1) * (self.total - place))} left)"
+
+
+def _called(record: dict[str, Any]) -> str:
+    name = record.get("name")
+    return str(record["run_id"]) if name in (None, record["run_id"]) else f"{record['run_id']}  {name}"
 
 
 def duration(seconds: float) -> str:

@@ -173,7 +173,10 @@ def _usage_error(error: ArgumentError, argv: list[str]) -> ConfigError:
             parallel.make_config(None, {name: text if is_text else parse_yaml(text, flag)})
         except ConfigError as problem:
             return ConfigError(f"--{problem}")
-    return ConfigError(" ".join(str(error).split()))
+    report = " ".join(str(error).split())
+    files = [word for word in argv if not word.startswith("-") and os.path.isfile(word)]
+    hint = f"; did you mean -c {files[0]}?" if files and "nrecognized" in report else ""
+    return ConfigError(report + hint)
 
 
 def _settings_of_file(path: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from dysweep import evaluate, parallel
@@ -20,6 +22,7 @@ from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
 from dysweep.execution import Job
 from dysweep.location import Location
+from dysweep.lost import LOST
 from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
 from dysweep.preview import Preview, values_of
@@ -193,7 +196,8 @@ def _status(options: StatusOptions) -> int:
     if options.log is not None:
         sys.stdout.write(last_log(directory, options.log))
         return 0
-    return _show_status(options, lambda: read_status(directory, options.max_attempts))
+    details = bool(options.runs or options.json or options.csv)
+    return _show_status(options, lambda: read_status(directory, options.max_attempts, details))
 
 
 def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int:
@@ -274,23 +278,31 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     again = config.resume or config.rerun is not None
     if not finished + others:
         print("no run to resume" if again else "no run was left to execute", file=sys.stderr)
-    if not again and config.rerun_id is None and config.count is None:
+    if config.rerun_id is None and (others or not finished):
         _tell_of_lost_runs(config)
     return 1 if others else 0
 
 
 def _tell_of_lost_runs(config: ResumableSweepConfig) -> None:
-    """Name what is left when no new run is: other agents' runs included."""
-    counts: Counter[State] = Counter()
-    for run in _find(config).runs():
-        try:
-            counts[run.state()] += 1
-        except DysweepError as error:
-            print(error, file=sys.stderr)
-    lost = [State.PREEMPTED, State.CRASHED, State.FAILED]
-    shown = ", ".join(f"{counts[state]} {state}" for state in lost if counts[state])
-    if shown:
-        print(f"of the whole sweep: {shown}; --resume True goes on with them", file=sys.stderr)
+    """Name what is left when an agent ends: other agents' runs included."""
+    shown = read_status(_find(config), config.max_attempts, details=False)
+    for problem in shown.damaged:
+        print(problem, file=sys.stderr)
+    aside = sum(run.set_aside for run in shown.runs)
+    counts = Counter(run.state for run in shown.runs if run.state in LOST and not run.set_aside)
+    lost = ", ".join(f"{counts[state]} {state}" for state in LOST if counts[state])
+    if lost:
+        print(f"of the whole sweep: {lost}; --resume True goes on with them", file=sys.stderr)
+    if aside:
+        print(f"of the whole sweep: {aside} set aside; --rerun failed executes them again", file=sys.stderr)
+
+
+def _users_part(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of dysweep and of Python's import system, down to the user's module."""
+    ours = (str(Path(__file__).parent), "<frozen importlib", importlib.__file__)
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours):
+        frames = frames.tb_next
+    return frames
 
 
 def _function(package: str | None, name: str | None) -> Callable[..., Any]:
@@ -305,7 +317,7 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
     try:
         module = evaluate.import_name(package)
     except Exception as error:
-        traceback.print_exc(file=sys.stderr)
+        traceback.print_exception(error.with_traceback(_users_part(error.__traceback__)))
         raise FunctionError(
             f"--package: {package!r} cannot be imported ({type(error).__name__}: {error})"
         ) from None

@@ -70,7 +70,7 @@ class Job:
             raise FunctionError(
                 f"{shown}{signature}: cannot be called with "
                 f"{', '.join([*needed, *self.arguments])} ({error}); "
-                f"write it as def {shown}({', '.join(needed)})"
+                f"write it as def {shown}({', '.join([*needed, *self.arguments])})"
             ) from None
 
 
@@ -187,6 +187,7 @@ class StopSignals:
             raise Preempted(number)
 
     def _end(self) -> None:
+        logger.warning("the function has not stopped by itself and was ended; --resume True goes on")
         try:
             self.when_grace_is_over()
         finally:
@@ -238,7 +239,7 @@ def run_attempt(
             }
             if job.use_lightning_logger:
                 arguments["logger"] = _lightning_logger(run)
-            with tracking.user_calls_join_the_run(sweep.online), stop.interrupting():
+            with tracking.user_calls_join_the_run(sweep.online, attempt.run.path), stop.interrupting():
                 value = job.function(**arguments)
         except BaseException as raised:
             error = raised.with_traceback(_without_this_frame(raised))

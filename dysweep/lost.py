@@ -89,7 +89,7 @@ def given_up(run: RunDirectory, last: Attempt | None, max_attempts: int) -> bool
     if failures < max_attempts:
         return False
     logger.warning(
-        "%s: set aside after %d failed attempts; --rerun_id %s tries it again, or a higher max_attempts",
-        run.run_id, failures, run.run_id,
+        "%s: set aside after %d failed attempts; --rerun failed tries again, or a higher max_attempts",
+        run.run_id, failures,
     )  # fmt: skip
     return True

@@ -30,12 +30,14 @@ from dysweep.errors import (
     closest,
 )
 from dysweep.execution import Job, Result, StopSignals
+from dysweep.files import load_file
 from dysweep.location import Location
 from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
 from dysweep.offline import Grid
 from dysweep.preview import Preview
 from dysweep.runs import State
+from dysweep.status import SweepStatus, read_status
 from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
@@ -173,6 +175,27 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     sweep, wanted = directory.sweep, here.of(config.sweep_id)
     entity = wanted.entity or sweep.entity or os.environ.get("WANDB_ENTITY")
     return tracking.page_of(sync(directory, entity, wanted.project or sweep.project, config.lease))
+
+
+def open_sweep(
+    sweep_id: str, root: str | os.PathLike[str] = "./dysweep_logs", max_attempts: int = 3
+) -> SweepStatus:
+    """Read a sweep from its directory, for scripts and notebooks.
+
+    Args:
+        sweep_id: the sweep's id.
+        root: folder below which the sweep has its directory.
+        max_attempts: how often a run may fail or crash before it counts as set aside.
+
+    Returns:
+        the sweep as it is now, with `runs`, `counts`, `config(run_id)`, `to_dataframe()` and `to_json()`.
+
+    Raises:
+        NotFoundError: there is no such sweep.
+        DirectoryError: its record is damaged.
+    """
+    here = Location(os.fspath(root), None, None, None, online=False)
+    return read_status(here.find(sweep_id), max_attempts)
 
 
 def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
@@ -396,6 +419,7 @@ def work(
             f"sweep_id: W&B serves the sweep {sweep.path}, so its runs need W&B; unset WANDB_MODE, "
             "or create a sweep with mode: offline"
         )
+    _warn_of_other_trees(config, sweep)
     if carries_code(sweep.compiled.tree) and not config.allow_eval:
         first = {p.name: p.encode(0) for p in sweep.compiled.swept if p.values}
         sweep.compiled.resolve(sweep.base_config, first, allow_eval=False)
@@ -434,6 +458,23 @@ def _results(agent: Agent, config: ResumableSweepConfig) -> Generator[Result, No
         yield from agent.lost_runs(INTERRUPTED)
     else:
         yield from agent.new_runs()
+
+
+def _warn_of_other_trees(config: ResumableSweepConfig, sweep: Sweep) -> None:
+    base, space = map(_loaded, (config.base_config, config.sweep_configuration))
+    parameters = None if space is None else space.get("parameters", space)
+    others = []
+    if base not in (None, sweep.base_config):
+        others.append("base_config")
+    if parameters not in (None, sweep.sweep_configuration["parameters"]):
+        others.append("sweep_configuration")
+    if others:
+        kept = f"the sweep {sweep.sweep_id} keeps what it was created with"
+        logger.warning("%s: not used, as %s", " and ".join(others), kept)
+
+
+def _loaded(tree: dict[str, Any] | str | None) -> Any:
+    return load_file(tree) if isinstance(tree, str) else tree
 
 
 class _StderrHandler(logging.Handler):

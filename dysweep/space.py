@@ -206,7 +206,7 @@ def _sweep_nodes(value: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]
         for word in ("sweep_identifier", "sweep_alias"):
             if word in value:
                 raise LanguageError(format_path(path), f"{word} without sweep; add `sweep: true` beside it")
-        if value and value.keys() <= _WANDB_WORDS:
+        if value and _looks_swept(value):
             logger.warning(
                 "%s: this looks like a swept parameter and is a constant; to sweep it, add `sweep: true`",
                 format_path(path),
@@ -216,6 +216,14 @@ def _sweep_nodes(value: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _sweep_nodes(item, (*path, index))
+
+
+def _looks_swept(node: dict[str, Any]) -> bool:
+    """Tell whether a mapping seems to be meant as a sweep node: W&B's words, perhaps a misspelt `sweep`."""
+    others = node.keys() - _WANDB_WORDS
+    return len(others) < len(node) and all(
+        difflib.get_close_matches(key, ["sweep", "sweep_alias", "sweep_identifier"], n=1) for key in others
+    )
 
 
 def _names(nodes: list[tuple[Path, Any, Path]]) -> list[str]:
@@ -279,6 +287,8 @@ def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
             raise LanguageError(
                 f"{where}.{key}", f"no such key of a sweep node{closest(key, sorted(_WANDB_WORDS))}"
             )
+    if isinstance(described.get("value"), list):
+        logger.warning("%s.value: one value that is a list; to choose from it, write `values`", where)
     values = described.get("values", [described["value"]] if "value" in described else [])
     if not isinstance(values, list):
         raise LanguageError(f"{where}.values", f"a list is needed, as `[{json.dumps(values)}]`")

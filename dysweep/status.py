@@ -6,8 +6,9 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from html import escape
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +18,7 @@ from dysweep.offline import Grid
 from dysweep.runs import Attempt, RunDirectory, State
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
+_SHOWN_ROWS = 50
 _COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
 
 
@@ -42,19 +44,19 @@ class RunStatus:
     """
 
     run_id: str
-    name: str | None
     state: str
-    set_aside: bool
-    assignment: dict[str, Any]
-    attempts: int
-    host: str | None
-    slurm_job_id: str | None
-    sign_of_life: str | None
-    started: str | None
-    ended: str | None
-    seconds: float | None
-    error: dict[str, str] | None
-    metrics: dict[str, float]
+    name: str | None = None
+    set_aside: bool = False
+    assignment: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    host: str | None = None
+    slurm_job_id: str | None = None
+    sign_of_life: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    seconds: float | None = None
+    error: dict[str, str] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,37 @@ class SweepStatus:
             rows.append([*row, error, *(run.metrics.get(name) for name in metrics)])
         return header, rows
 
+    def config(self, run_id: str) -> dict[str, Any]:
+        """Read the config of a run.
+
+        Raises:
+            NotFoundError: there is no such run, or it has no config.
+        """
+        config = SweepDirectory(self.directory).run(run_id).config()
+        if config is None:
+            raise NotFoundError(f"{run_id}: its config could not be made")
+        return config
+
+    def to_dataframe(self) -> Any:
+        """Give a pandas DataFrame with a row for each run: assignment, state, durations, final metrics.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ConfigError("to_dataframe needs pandas: pip install pandas") from None
+        header, rows = self.rows()
+        return pandas.DataFrame(rows, columns=header).set_index("run_id")
+
+    def _repr_html_(self) -> str:
+        header, rows = self.rows()
+        table = "".join(f"<tr>{_cells(line)}</tr>" for line in [header, *rows[:_SHOWN_ROWS]])
+        counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
+        more = f"<p>and {len(rows) - _SHOWN_ROWS} more runs</p>" if len(rows) > _SHOWN_ROWS else ""
+        return f"<p><b>sweep {escape(self.sweep.sweep_id)}</b>: {counts}</p><table>{table}</table>{more}"
+
     def write_csv(self, file: TextIO) -> None:
         """Write one row for each run."""
         header, rows = self.rows()
@@ -127,12 +160,17 @@ class SweepStatus:
         writer.writerows(rows)
 
 
-def read_status(directory: SweepDirectory, max_attempts: int) -> SweepStatus:
+def _cells(line: list[Any]) -> str:
+    return "".join(f"<td>{escape('' if cell is None else str(cell))}</td>" for cell in line)
+
+
+def read_status(directory: SweepDirectory, max_attempts: int, details: bool = True) -> SweepStatus:
     """Read a sweep's directory, without any network.
 
     Args:
         directory: the sweep's directory.
         max_attempts: how often a run may fail or crash before it is set aside.
+        details: of finished runs read more than that they have finished, which takes twice as long.
 
     Raises:
         NotFoundError: here is no sweep.
@@ -142,7 +180,7 @@ def read_status(directory: SweepDirectory, max_attempts: int) -> SweepStatus:
     runs, damaged = [], []
     for run in directory.runs():
         try:
-            runs.append(_run_status(run, max_attempts))
+            runs.append(_run_status(run, max_attempts, details))
         except DirectoryError as error:
             damaged.append(str(error))
     return SweepStatus(directory.path, sweep, _total(sweep), tuple(runs), tuple(damaged))
@@ -155,9 +193,15 @@ def _total(sweep: Sweep) -> int | None:
         return None
 
 
-def _run_status(run: RunDirectory, max_attempts: int) -> RunStatus:
-    record = run.record()
+def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatus:
     last = run.last_attempt()
+    if not details and last is not None:
+        end = last.end()
+        if end is not None and end.outcome is State.FINISHED:
+            return RunStatus(
+                run.run_id, str(end.outcome), attempts=last.number, ended=end.ended, metrics=end.metrics
+            )
+    record = run.record()
     ends = [] if last is None else [(each.owner(), each.end()) for each in _attempts(last)]
     owner, end = ends[-1] if ends else (None, None)
     state = end.outcome if end else State.PENDING if last is None else last.state()
@@ -209,7 +253,7 @@ def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
     paths = sorted(root.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
     if not paths:
         raise NotFoundError(f"default_root_dir: no sweep below {root}")
-    return [read_status(SweepDirectory(path.parent), max_attempts) for path in paths]
+    return [read_status(SweepDirectory(path.parent), max_attempts, details=False) for path in paths]
 
 
 def last_log(directory: SweepDirectory, run_id: str) -> str:

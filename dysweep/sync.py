@@ -50,6 +50,7 @@ def sync(directory: SweepDirectory, entity: str | None, project: str, lease: flo
             raise ConfigError(f"{directory.path}: no run has ended yet, so there is nothing to sync")
         place = SweepPath(tracking.log_in(entity), project, sweep.sweep_id)
         _keep_place(directory, place)
+        logger.info("%d runs to %s", len(ended), place.place)
         _upload([folder for folders in ended.values() for folder in folders], place)
         return _sweep_with(directory, place, list(ended))
 
@@ -115,7 +116,10 @@ def _keep_place(directory: SweepDirectory, place: SweepPath) -> None:
     create_atomically(directory.sync_path, {"entity": place.entity, "project": place.project})
     kept = SweepPath(**read_json(directory.sync_path), sweep_id=place.sweep_id)
     if kept != place:
-        raise ConfigError(f"{directory.path}: its runs have been taken to {kept.place}, not {place.place}")
+        raise ConfigError(
+            f"{directory.path}: its runs have been taken to {kept.place}, not {place.place}; "
+            "give that place, or leave it out"
+        )
 
 
 def _sweep_with(directory: SweepDirectory, place: SweepPath, ended: list[RunDirectory]) -> SweepPath:

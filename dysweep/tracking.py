@@ -439,11 +439,23 @@ def tell_end(path: SweepPath, record: RunDirectory, finished: bool, by_agent: bo
 
 
 @contextmanager
-def user_calls_join_the_run(online: bool) -> Iterator[None]:
-    """Let `wandb.init()` in the user's function give the active run, in notebooks too."""
+def user_calls_join_the_run(online: bool, directory: Path) -> Iterator[None]:
+    """Let `wandb.init()` in the user's function give the active run, in notebooks too.
+
+    Args:
+        online: whether other runs that the function starts are online.
+        directory: where W&B puts its own folder `wandb/` for them.
+    """
     settings = wandb.setup().settings
-    before = wandb.Settings(reinit=settings.reinit, mode=settings.mode)
-    meanwhile = wandb.Settings(reinit="return_previous", mode="online" if online else "offline")
+    before = wandb.Settings(
+        reinit=settings.reinit, mode=settings.mode, show_info=settings.show_info, root_dir=settings.root_dir
+    )
+    meanwhile = wandb.Settings(
+        reinit="return_previous",
+        mode="online" if online else "offline",
+        show_info=False,
+        root_dir=str(directory),
+    )
     wandb.setup(settings=meanwhile)
     try:
         yield
@@ -509,7 +521,8 @@ def _errors(what: str) -> Iterator[None]:
 def _explained(reason: str) -> str:
     """Add how to mend it to what the SDK says."""
     if "API key" in reason or "No authentication" in reason or "not logged in" in reason:
-        return f"{reason.rstrip('.')}; run `wandb login`, or work without an account: WANDB_MODE=offline"
+        log_in = "" if "wandb login" in reason else "; run `wandb login`"
+        return f"{reason.rstrip('.')}{log_in}, or work without an account: WANDB_MODE=offline"
     if "did not respond in time" in reason or "connect" in reason.lower():
         address = wandb.setup().settings.base_url
         return f"{address} cannot be reached ({reason.rstrip('.')}); to work without it: WANDB_MODE=offline"

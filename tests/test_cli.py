@@ -304,6 +304,21 @@ def test_an_agent_that_finds_nothing_new_names_what_is_lost(capsys):
         "no run was left to execute",
         "of the whole sweep: 4 failed; --resume True goes on with them",
     ]
+    work = ["--sweep_id", directory().sweep.sweep_id, "--resume"]
+    assert run("always_fails", *work) == 1
+    capsys.readouterr()
+    assert run("record", *work, "--max_attempts", "2") == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "of the whole sweep: 4 set aside; --rerun failed executes them again"
+
+
+def test_trees_that_an_existing_sweep_does_not_use_are_named(capsys):
+    sweep_id = create(capsys)
+    work = ["--package", "functions", "--function", "record", "--sweep_id", sweep_id, "--count", "1"]
+    assert cli.run_resume([*work, "-c", "config.yaml"]) == 0
+    assert "not used" not in capsys.readouterr().err
+    assert cli.run_resume([*work, "-c", "config.yaml", "--base_config.lr", "3"]) == 0
+    assert f"base_config: not used, as the sweep {sweep_id} keeps" in capsys.readouterr().err
 
 
 def test_an_agent_with_recover_goes_on_with_lost_runs_first(start):
@@ -418,6 +433,7 @@ BAD_CONFIGS = {
         "base_config: {}\nrun_name: '{lrr}'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
         "run_name: 'lrr' is no parameter; did you mean 'lr'?",
     ),
+    "a file without -c": ("project: study", "did you mean -c config.yaml?"),
     "a date": ("base_config: {a: !!timestamp 2020-01-01}", "base_config.a: a date cannot stand in a config"),
 }
 
@@ -428,7 +444,7 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
         text += "\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
     Path("config.yaml").write_text(text)
     before = sorted(os.listdir())
-    code = cli.create(["-c", "config.yaml"])
+    code = cli.create(["config.yaml"] if "-c" in message else ["-c", "config.yaml"])
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("dysweep_create: ") and message in err
@@ -482,6 +498,7 @@ def test_a_package_that_fails_to_import_shows_its_traceback(capsys):
     assert cli.run_resume(["-c", "config.yaml", "--package", "broken", "--function", "main"]) == 2
     err = capsys.readouterr().err
     assert "Traceback" in err and "broken.py" in err and "'nothing_like_this'" in err
+    assert "importlib" not in err and "cli.py" not in err
 
 
 def test_ids_of_runs_that_leave_the_directory_are_refused(capsys):

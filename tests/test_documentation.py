@@ -25,6 +25,14 @@ def commands(text):
     return [shlex.split(line, comments=True) for line in lines if line.startswith("dysweep_")]
 
 
+COMMANDS = {
+    "dysweep_create": cli.create,
+    "dysweep_run_resume": cli.run_resume,
+    "dysweep_status": cli.status,
+    "dysweep_sync": cli.sync,
+}
+
+
 @pytest.fixture
 def module(tmp_path):
     (tmp_path / "my").mkdir()
@@ -47,10 +55,13 @@ def test_the_commands_work_one_after_the_other(module, capsys):
     names = {}
     for command, *arguments in commands(README.replace(WITH_WANDB, "")):
         arguments = [names.get(word, word) for word in arguments]
-        function = {"dysweep_create": cli.create, "dysweep_run_resume": cli.run_resume}[command]
-        code = function(arguments)
+        arguments = [str(ROOT / word) if word.startswith("tutorials/") else word for word in arguments]
+        code = COMMANDS[command](arguments)
         out = capsys.readouterr().out
-        if command == "dysweep_create":
+        if "--dry_run" in arguments:
+            shown = "\n".join(line.rstrip() for line in out.splitlines())
+            assert f"{shown}\n" in blocks("text")
+        elif command == "dysweep_create":
             names = {"ID": out.strip(), "RUN": f"{out.strip()}-0001"}
         refused = "--rerun_id" in arguments and "--resume" in arguments  # the run has finished already
         assert code == (2 if refused else 0), arguments
@@ -60,9 +71,11 @@ def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys
     *online, (command, *sync) = commands(WITH_WANDB)
     names = {}
     for script, *arguments in online:
-        function = {"dysweep_create": cli.create, "dysweep_run_resume": cli.run_resume}[script]
         arguments = [names.get(word, word) for word in arguments]
-        assert function([word.replace("entity/study/ID", names.get("path", "")) for word in arguments]) == 0
+        assert (
+            COMMANDS[script]([word.replace("entity/study/ID", names.get("path", "")) for word in arguments])
+            == 0
+        )
         if script == "dysweep_create":
             names = {"ID": capsys.readouterr().out.strip()}
             names["path"] = f"researcher/study/{names['ID']}"

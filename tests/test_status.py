@@ -7,9 +7,11 @@ import shutil
 import signal
 from pathlib import Path
 
+import IPython
 import pytest
 
-from dysweep import cli, dysweep_run_resume
+import dysweep
+from dysweep import NotFoundError, cli, dysweep_run_resume
 
 FUNCTIONS = """
 import time
@@ -78,7 +80,7 @@ def test_all_runs_are_listed(half_done, capsys):
     sweep_id, _ = half_done
     first, second, third = shown(capsys, "--sweep_id", sweep_id, "--runs").splitlines()
     assert first.split("  ")[:3] == [f"{sweep_id}-0001", "finished", "1x"]
-    assert first.rstrip().endswith("lr=1, model=net  lr=7, loss=0.5") and "failed" in second
+    assert first.rstrip().endswith("lr=1, model=net  loss=0.5, lr=7") and "failed" in second
     assert third.split("  ")[1] == "running"
 
 
@@ -136,6 +138,20 @@ def test_a_damaged_run_is_named(sweep_id, capsys):
     out = shown(capsys, "--sweep_id", sweep_id)
     assert f"{path.name}/attempts/0001.end.json: damaged or unreadable" in out
     assert "3 pending  1 finished" in out
+
+
+def test_python_and_notebooks_read_a_sweep(half_done):
+    sweep_id, _ = half_done
+    sweep = dysweep.open_sweep(sweep_id)
+    assert [run.state for run in sweep.runs] == ["finished", "failed", "running"]
+    assert sweep.counts["pending"] == 2 and sweep.runs[0].metrics["loss"] == 0.5
+    assert sweep.config(sweep.runs[0].run_id) == {"lr": 1, "model": {"width": 3}}
+    frame = sweep.to_dataframe()
+    assert frame.loc[f"{sweep_id}-0001", "metric.lr"] == 7 and list(frame["lr"]) == [1, 2, 3]
+    page = IPython.core.formatters.HTMLFormatter()(sweep)
+    assert f"<b>sweep {sweep_id}</b>: 2 pending, 1 running" in page and "<td>ValueError: the loss" in page
+    with pytest.raises(NotFoundError, match="no sweep 'nothing'"):
+        dysweep.open_sweep("nothing")
 
 
 def test_mistakes_are_one_line(sweep_id, capsys):
