@@ -20,6 +20,7 @@ import pytest
 from dysweep import cli, dysweep_run_resume
 from dysweep.checkpoint import SweepDirectory
 from dysweep.runs import Attempt, State
+from dysweep.status import read_status
 
 RUNS, STEPS, AGENTS = 60, 6, 6
 SECONDS_BETWEEN_KILLS = 0.5
@@ -155,7 +156,8 @@ def finished_attempts(directory):
 
 
 def check(directory):
-    """No step is repeated, attempts come one after the other, no file is half-written."""
+    """No step is repeated, attempts come one after the other, no file is half-written or unreadable."""
+    assert read_status(directory, max_attempts=3).damaged == ()
     for path in directory.path.rglob("*.json"):
         if "wandb" not in path.parts and not any(part.startswith(".") for part in path.parts):
             json.loads(path.read_text())

@@ -430,7 +430,7 @@ def test_a_sweep_whose_metadata_wandb_refuses_is_stopped(server, capsys):
 
 MISTAKES = {
     "no project": (["-c", "config.yaml"], {}, "project: missing"),
-    "no API key": (["-c", "config.yaml", "--project", "p"], {"WANDB_API_KEY": None}, "run `wandb login`"),
+    "no API key": (["-c", "config.yaml", "--project", "p"], {"WANDB_API_KEY": None}, "`wandb login`"),
     "a wrong API key": (
         ["-c", "config.yaml", "--project", "p"],
         {"WANDB_API_KEY": "x" * 40},
