@@ -172,9 +172,8 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
         raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
     here = replace(location(config), online=False)
     directory = here.find(config.sweep_id)
-    sweep, wanted = directory.sweep, here.of(config.sweep_id)
-    entity = wanted.entity or sweep.entity or os.environ.get("WANDB_ENTITY")
-    return tracking.page_of(sync(directory, entity, wanted.project or sweep.project, config.lease))
+    wanted = here.of(config.sweep_id)
+    return tracking.page_of(sync(directory, wanted.entity, wanted.project or None, config.lease))
 
 
 def open_sweep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,15 +22,15 @@ logger = logging.getLogger("dysweep")
 _FOLDERS_AT_A_TIME = 100
 
 
-def sync(directory: SweepDirectory, entity: str | None, project: str, lease: float) -> SweepPath:
+def sync(directory: SweepDirectory, entity: str | None, project: str | None, lease: float) -> SweepPath:
     """Upload what has ended since the last time; what W&B has already is not sent again.
 
     Which runs are in which sweep is asked of W&B, so an interruption at any point is mended by the next time.
 
     Args:
         directory: the sweep's directory.
-        entity: W&B's user or team; None for the user's default one.
-        project: W&B's project.
+        entity: W&B's user or team; None for the one of the last time, or of the sweep, or the default one.
+        project: W&B's project; None for the one of the last time, or of the sweep.
         lease: seconds without a heartbeat after which a process on another host counts as dead.
 
     Returns:
@@ -39,7 +40,6 @@ def sync(directory: SweepDirectory, entity: str | None, project: str, lease: flo
         ConfigError: W&B serves the sweep itself, no run has ended, or another process is at it.
         TrackingError: W&B did not take the runs or the sweep.
     """
-    from dysweep import tracking
 
     sweep = directory.sweep
     if sweep.online:
@@ -48,8 +48,7 @@ def sync(directory: SweepDirectory, entity: str | None, project: str, lease: flo
         ended = _ended_runs(directory, lease)
         if not ended:
             raise ConfigError(f"{directory.path}: no run has ended yet, so there is nothing to sync")
-        place = SweepPath(tracking.log_in(entity), project, sweep.sweep_id)
-        _keep_place(directory, place)
+        place = _place(directory, entity, project)
         logger.info("%d runs to %s", len(ended), place.place)
         _upload([folder for folders in ended.values() for folder in folders], place)
         return _sweep_with(directory, place, list(ended))
@@ -111,15 +110,24 @@ def _upload(folders: list[Path], place: SweepPath) -> None:
         logger.info("uploaded %d/%d", min(start + _FOLDERS_AT_A_TIME, len(folders)), len(folders))
 
 
-def _keep_place(directory: SweepDirectory, place: SweepPath) -> None:
-    """Remember where the runs are taken; to another place they would come without those of before."""
-    create_atomically(directory.sync_path, {"entity": place.entity, "project": place.project})
-    kept = SweepPath(**read_json(directory.sync_path), sweep_id=place.sweep_id)
-    if kept != place:
+def _place(directory: SweepDirectory, entity: str | None, project: str | None) -> SweepPath:
+    """Decide at the first time where the runs are taken to; elsewhere those of before would be missing."""
+    from dysweep import tracking
+
+    sweep = directory.sweep
+    entity_by_default = sweep.entity or os.environ.get("WANDB_ENTITY")
+    first = {
+        "entity": tracking.log_in(entity or entity_by_default),
+        "project": project or sweep.project,
+    }
+    create_atomically(directory.sync_path, first)
+    kept = read_json(directory.sync_path)
+    place = SweepPath(kept["entity"], kept["project"], sweep.sweep_id)
+    if (entity or place.entity, project or place.project) != (place.entity, place.project):
         raise ConfigError(
-            f"{directory.path}: its runs have been taken to {kept.place}, not {place.place}; "
-            "give that place, or leave it out"
+            f"{directory.sync_path}: the runs are taken to {place.place}; leave out --entity and --project"
         )
+    return place
 
 
 def _sweep_with(directory: SweepDirectory, place: SweepPath, ended: list[RunDirectory]) -> SweepPath:

@@ -508,8 +508,8 @@ def test_an_offline_sweep_is_taken_to_wandb_and_nothing_is_doubled(server, start
         process = start("dysweep_run_resume", *function, *options, *arguments, cwd=root)
         assert process.wait() == 0, process.communicate()
 
-    def sync():
-        process = start("dysweep_sync", "--sweep_id", sweep_id, *options)
+    def sync(*place):
+        process = start("dysweep_sync", "--sweep_id", sweep_id, *options, *place)
         out, err = process.communicate()
         assert process.returncode == 0, err
         return out.strip()
@@ -517,9 +517,9 @@ def test_an_offline_sweep_is_taken_to_wandb_and_nothing_is_doubled(server, start
     work("-c", "tutorials/quickstart/config.yaml", "--count", "4")
     [path] = Path("dysweep_logs").iterdir()
     sweep_id = path.name.removeprefix("checkpoints-")
-    page = sync()
+    page = sync("--project", "mine")
     [sweep] = server.backend.sweeps.values()
-    assert page == f"{server.url}/researcher/dysweep-quickstart/sweeps/{sweep.name}"
+    assert page == f"{server.url}/researcher/mine/sweeps/{sweep.name}"
     assert sweep.config["parameters"]["model"] == {"values": ["knn", "tree", "softmax", "bayes"]}
 
     def on_server():
@@ -577,7 +577,7 @@ def test_what_was_killed_in_the_middle_does_not_keep_the_others_from_wandb(
         )
     assert server.backend.run(other.run_id).steps == [0, 1, 2]
     assert cli.sync(["--sweep_id", sweep_id, "--project", "other"]) == 2
-    assert "its runs have been taken to team/study, not team/other" in capsys.readouterr().err
+    assert "the runs are taken to team/study; leave out --entity and --project" in capsys.readouterr().err
     assert len(server.backend.sweeps) == 1
 
 
