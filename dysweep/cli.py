@@ -97,7 +97,7 @@ def create_script() -> None:
 
 def run_resume_script() -> None:
     """Entry point of the installed script."""
-    _script(run_resume)
+    _script(run_resume, runs_user_code=True)
 
 
 def sync_script() -> None:
@@ -110,9 +110,14 @@ def status_script() -> None:
     _script(status)
 
 
-def _script(command: Callable[[], int]) -> None:
+def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
     os.environ.pop("WANDB_SERVICE", None)  # of a parent process, which would not notice when this one dies
-    sys.exit(command())
+    code = command()
+    if code != 0 and not runs_user_code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # where W&B cannot be reached, its service can hold up the ordinary end for minutes
+    sys.exit(code)
 
 
 def _guarded(

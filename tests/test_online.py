@@ -395,7 +395,7 @@ def test_no_run_is_lost_or_doubled_while_the_server_fails_and_is_started_again(s
         server.faults.append(Fault(operation, done=True))  # done, and the reply is lost
     work = [*FUNCTION, "trains", "--sweep_id", sweep_id, "--recover", "--lease", "2"]
     agents = [start("dysweep_run_resume", *work) for _ in range(2)]
-    wait_for(lambda: states(sweep_id)["finished"] >= 2)
+    wait_for(lambda: states(sweep_id)["finished"] >= 2, seconds=180)
     server.stop()
     time.sleep(3)
     server.start()
