@@ -58,20 +58,18 @@ class Job:
         shown = getattr(self.function, "__qualname__", repr(self.function))
         if not callable(self.function):
             raise FunctionError(f"{shown} is no function")
-        if self.use_lightning_logger and not importlib.util.find_spec("lightning"):
-            raise FunctionError("use_lightning_logger needs Lightning: pip install 'dysweep[lightning]'")
         try:
-            signature = inspect.signature(self.function)
+            inspect.signature(self.function).bind(**dict.fromkeys([*needed, *self.arguments]))
         except ValueError:
-            return  # builtins without a signature
-        try:
-            signature.bind(**dict.fromkeys([*needed, *self.arguments]))
+            pass  # builtins have no signature
         except TypeError as error:
             raise FunctionError(
-                f"{shown}{signature}: cannot be called with "
+                f"{shown}{inspect.signature(self.function)}: cannot be called with "
                 f"{', '.join([*needed, *self.arguments])} ({error}); "
                 f"write it as def {shown}({', '.join([*needed, *self.arguments])})"
             ) from None
+        if self.use_lightning_logger and not importlib.util.find_spec("lightning"):
+            raise FunctionError("use_lightning_logger needs Lightning: pip install 'dysweep[lightning]'")
 
 
 @dataclass(frozen=True)
