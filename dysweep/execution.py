@@ -27,6 +27,7 @@ logger = logging.getLogger("dysweep")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _END_RUN = signal.SIGUSR1
 _TELLING_SECONDS = 1.0
+_ENDED = b"dysweep: the function has not stopped by itself and was ended; --resume True goes on\n"
 _active: StopSignals | None = None
 
 
@@ -185,7 +186,7 @@ class StopSignals:
             raise Preempted(number)
 
     def _end(self) -> None:
-        logger.warning("the function has not stopped by itself and was ended; --resume True goes on")
+        os.write(2, _ENDED)  # not through logging or sys.stderr, whose locks the function may hold
         try:
             self.when_grace_is_over()
         finally:

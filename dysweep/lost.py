@@ -61,19 +61,20 @@ def find_lost(directory: SweepDirectory, states: Collection[State]) -> Findings:
     found = Findings()
     for run in directory.runs():
         try:
-            run.record()
             last = run.last_attempt()
-            if last is None:
-                found.lost.append(LostRun(run, None, State.CRASHED, ""))
+            state = State.CRASHED if last is None else last.state()
+            unseen = last is not None and state is State.RUNNING and last.unseen()
+            if state not in states and not unseen:
                 continue
-            state, owner, unseen = last.state(), last.owner(), last.unseen()
+            run.record()
+            owner = None if last is None else last.owner()
             started = owner.started if owner else ""
         except DirectoryError as error:
             logger.error("%s; the run is left alone", error)
             continue
         if state in states:
             found.lost.append(LostRun(run, last, state, started))
-        elif state is State.RUNNING and unseen and State.CRASHED in states:
+        elif State.CRASHED in states:
             found.unseen.append(LostRun(run, last, State.CRASHED, started))
     found.lost.sort(key=lambda each: each.urgency)
     found.unseen.sort(key=lambda each: each.urgency)

@@ -40,7 +40,6 @@ def sync(directory: SweepDirectory, entity: str | None, project: str | None, lea
         ConfigError: W&B serves the sweep itself, no run has ended, or another process is at it.
         TrackingError: W&B did not take the runs or the sweep.
     """
-
     sweep = directory.sweep
     if sweep.online:
         raise ConfigError(f"sweep_id: {sweep.sweep_id} is served by W&B, where its runs are already")
