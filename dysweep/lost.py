@@ -61,20 +61,19 @@ def find_lost(directory: SweepDirectory, states: Collection[State]) -> Findings:
     found = Findings()
     for run in directory.runs():
         try:
-            last = run.last_attempt()
-            state = State.CRASHED if last is None else last.state()
-            unseen = last is not None and state is State.RUNNING and last.unseen()
-            if state not in states and not unseen:
-                continue
             run.record()
-            owner = None if last is None else last.owner()
+            last = run.last_attempt()
+            if last is None:
+                found.lost.append(LostRun(run, None, State.CRASHED, ""))
+                continue
+            state, owner, unseen = last.state(), last.owner(), last.unseen()
             started = owner.started if owner else ""
         except DirectoryError as error:
             logger.error("%s; the run is left alone", error)
             continue
         if state in states:
             found.lost.append(LostRun(run, last, state, started))
-        elif State.CRASHED in states:
+        elif state is State.RUNNING and unseen and State.CRASHED in states:
             found.unseen.append(LostRun(run, last, State.CRASHED, started))
     found.lost.sort(key=lambda each: each.urgency)
     found.unseen.sort(key=lambda each: each.urgency)
