@@ -111,7 +111,6 @@ def status_script() -> None:
 
 
 def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
-    os.environ.pop("WANDB_SERVICE", None)  # of a parent process, which would not notice when this one dies
     code = command()
     if code != 0 and not runs_user_code:
         sys.stdout.flush()

@@ -29,6 +29,7 @@ from dysweep.runs import RunDirectory
 _ENTITY = "WANDB_ENTITY"
 _PROJECT = "WANDB_PROJECT"
 _RUN_ID = "WANDB_RUN_ID"
+_SERVICE = "WANDB_SERVICE"
 _SWEEP_ID = "WANDB_SWEEP_ID"
 _ASSIGNMENT_FILE = "WANDB_SWEEP_PARAM_PATH"
 _LEFT_BY_THE_SDK = (_ENTITY, _PROJECT, _RUN_ID, _SWEEP_ID, _ASSIGNMENT_FILE, "WANDB_DIR")
@@ -55,7 +56,7 @@ def create_sweep(
     Raises:
         TrackingError: W&B did not make it.
     """
-    with _errors("W&B did not make the sweep"), _quiet_sdk():
+    with _sdk("W&B did not make the sweep"), _quiet_sdk():
         with contextlib.redirect_stdout(None):  # the SDK prints the id there
             sweep_id = wandb.sweep(dict(configuration), entity, project, list(prior_runs) or None)
         # The SDK leaves there what the server said of the sweep's place.
@@ -97,7 +98,7 @@ def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
     Raises:
         TrackingError: W&B did not take it.
     """
-    with _errors("W&B did not take the sweep's metadata"), _quiet_sdk():
+    with _sdk("W&B did not take the sweep's metadata"), _quiet_sdk():
         run = wandb.init(
             entity=path.entity,
             project=path.project,
@@ -165,7 +166,7 @@ def load_run(path: SweepPath, run_id: str) -> TrackedRun:
 
 
 def _fetch_run(path: SweepPath, run_id: str) -> Any:
-    with _errors("W&B could not be asked"), _quiet_sdk():
+    with _sdk("W&B could not be asked"), _quiet_sdk():
         try:
             return wandb.Api({"entity": path.entity}).run(f"{path.place}/{run_id}")
         except (ValueError, wandb.errors.CommError) as error:
@@ -223,7 +224,7 @@ def runs_of_group(place: SweepPath, group: str) -> dict[str, tuple[str | None, s
     Raises:
         TrackingError: W&B could not be asked.
     """
-    with _errors("W&B could not be asked"), _quiet_sdk():
+    with _sdk("W&B could not be asked"), _quiet_sdk():
         runs = wandb.Api({"entity": place.entity}).runs(place.place, filters={"group": group}, per_page=1000)
         try:
             return {run.id: (run.sweep_name, run.state) for run in runs}
@@ -245,7 +246,7 @@ def unstarted_runs(path: SweepPath, known: Collection[str], seconds: float) -> l
         TrackingError: W&B could not be asked.
     """
     given_out = {"sweep": path.sweep_id, "state": {"$in": ["pending", "crashed"]}}
-    with _errors("W&B could not be asked"), _quiet_sdk():
+    with _sdk("W&B could not be asked"), _quiet_sdk():
         runs = wandb.Api({"entity": path.entity}).runs(path.place, filters=given_out, per_page=1000)
         return [
             run.id
@@ -273,7 +274,7 @@ def log_in(entity: str | None) -> str | None:
     Raises:
         TrackingError: W&B could not be reached, or does not know the user.
     """
-    with _errors("W&B could not be asked"), _quiet_sdk():
+    with _sdk("W&B could not be asked"), _quiet_sdk():
         api = wandb.Api({"entity": entity})
         return entity or api.default_entity
 
@@ -336,7 +337,7 @@ def assigned_runs(
             handed.put(None)
 
     quiet = _quiet_sdk(WANDB_DIR=str(directory.absolute()))
-    with _errors(f"W&B does not serve the sweep {path}"), quiet:
+    with _sdk(f"W&B does not serve the sweep {path}"), quiet:
         agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
         agent.start()
         held = None
@@ -414,7 +415,7 @@ def start_run(
         settings.update(mode="online", sweep_id=path.sweep_id, stop_fn=when_stopped)
     stored = record.record()
     quiet = _quiet_sdk() if online and not by_agent else nullcontext()
-    with _errors(f"W&B did not start the run {record.run_id}"), quiet:
+    with _sdk(f"W&B did not start the run {record.run_id}"), quiet:
         run = wandb.init(
             **place,
             resume=None if from_scratch else "allow",
@@ -507,8 +508,9 @@ def _numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 @contextmanager
-def _errors(what: str) -> Iterator[None]:
-    """Report whatever the SDK raises, of many and undocumented kinds, as one line."""
+def _sdk(what: str) -> Iterator[None]:
+    """Talk to the SDK, and report whatever it raises, of many and undocumented kinds, as one line."""
+    _leave_the_service_of_another_process()
     try:
         yield
     except DysweepError:
@@ -516,6 +518,13 @@ def _errors(what: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TrackingError(f"{what}: {_explained(reason)}") from error
+
+
+def _leave_the_service_of_another_process() -> None:
+    """A service that a parent process has started would not notice when this process dies."""
+    token = os.environ.get(_SERVICE, "")  # "3-<pid of who started it>-unix-<path>"
+    if token.split("-")[1:2] != [str(os.getpid())]:
+        os.environ.pop(_SERVICE, None)
 
 
 def _explained(reason: str) -> str:

@@ -141,8 +141,9 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed
 
 
 def all_finished(directory):
-    runs = list(directory.runs())
-    return len(runs) == RUNS and all(run.state() is State.FINISHED for run in runs)
+    states = [run.state() for run in directory.runs()]
+    assert State.FAILED not in states
+    return states == [State.FINISHED] * RUNS
 
 
 def finished_attempts(directory):

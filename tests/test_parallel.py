@@ -2,6 +2,7 @@
 
 import copy
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -177,11 +178,38 @@ def test_in_a_notebook_too_the_functions_own_init_gives_the_active_run(tmp_path)
     )
     command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=nocolor", "cells.py"]
     environment = {**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")}
-    environment.pop("WANDB_SERVICE", None)
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     [sweep_id] = [path.name.removeprefix("checkpoints-") for path in Path("dysweep_logs").iterdir()]
     assert shown.stdout.split() == [f"{sweep_id}-0001", f"{sweep_id}-0002"]
     assert run_of(sweep_id, 2).last_attempt().end().metrics == {"loss": 0.5}
+
+
+def test_a_killed_child_of_a_process_that_uses_wandb_leaves_its_run_free(tmp_path):
+    """The SDK's service is handed down to children, and keeps what a killed one has begun."""
+    (tmp_path / "children.py").write_text(
+        "import os, signal\n"
+        "import dysweep\n"
+        "def dies(config, checkpoint_dir):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def lives(config, checkpoint_dir):\n"
+        "    pass\n"
+        "def work(function, **settings):\n"
+        "    dysweep.dysweep_run_resume(function=function, **settings)\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    import children
+
+    wandb.init(mode="offline", dir=tmp_path).finish()
+    sweep_id = created()
+    for method, settings in [("spawn", {}), ("fork", {"recover": True})]:
+        child = multiprocessing.get_context(method).Process(
+            target=children.work,
+            args=(children.dies if method == "spawn" else children.lives,),
+            kwargs={"sweep_id": sweep_id, "count": 1, **settings},
+        )
+        child.start()
+        child.join()
+    assert run_of(sweep_id).state() == "finished"
 
 
 def test_a_keyboard_interrupt_ends_the_agent():
