@@ -81,6 +81,8 @@ class StatusOptions:
         runs: list all runs, with assignment, attempts, duration and metrics.
         json: print everything as JSON.
         csv: write one row for each run to this file.
+        html: write a page with charts and all runs to this file (needs the extra `report`).
+        metric: with html: the metric that the charts are about; the sweep's own by default.
         watch: draw again every two seconds, until nothing is left to wait for.
         log: print what the last attempt of the run with this id has printed.
     """
@@ -92,6 +94,8 @@ class StatusOptions:
     runs: bool = False
     json: bool = False
     csv: str | None = None
+    html: str | None = None
+    metric: str | None = None
     watch: bool = False
     log: str | None = None
 

@@ -27,7 +27,7 @@ from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
 from dysweep.preview import Preview, values_of
 from dysweep.runs import State
-from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
+from dysweep.status import SweepStatus, last_log, read_status, shown, sweeps_below
 
 logger = logging.getLogger("dysweep")
 
@@ -188,7 +188,9 @@ def _sync(options: dict[str, Any], settings: dict[str, Any]) -> int:
 
 def _status(options: StatusOptions) -> int:
     if options.sweep_id is None:
-        one_only = [name for name in ("runs", "json", "csv", "watch", "log") if getattr(options, name)]
+        one_only = [
+            name for name in ("runs", "json", "csv", "html", "watch", "log") if getattr(options, name)
+        ]
         if one_only:
             raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
         from dysweep import screen
@@ -200,7 +202,9 @@ def _status(options: StatusOptions) -> int:
     if options.log is not None:
         sys.stdout.write(last_log(directory, options.log))
         return 0
-    details = bool(options.runs or options.json or options.csv)
+    if options.metric is not None and options.html is None:
+        raise ConfigError("--metric: it needs --html")
+    details = bool(options.runs or options.json or options.csv or options.html)
     return _show_status(options, lambda: read_status(directory, options.max_attempts, details))
 
 
@@ -208,12 +212,11 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
     if options.json:
         print(look().to_json())
     elif options.csv is not None:
-        shown = look()
-        try:
-            with open(options.csv, "w", newline="", encoding="utf-8") as file:
-                shown.write_csv(file)
-        except OSError as error:
-            raise ConfigError(f"--csv: {options.csv} cannot be written ({error.strerror})") from None
+        _write("--csv", options.csv, look().to_csv())
+    elif options.html is not None:
+        from dysweep.report import report
+
+        _write("--html", options.html, report(look(), options.metric))
     else:
         from dysweep import screen
 
@@ -225,11 +228,18 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
     return 0
 
 
+def _write(option: str, path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
+
+
 def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep_id = parallel.create(config)
     directory = parallel.location(config).directory(sweep_id)
     sweep = directory.sweep
-    print(f"sweep {sweep_id}: {_size(sweep)}in {_shown(directory)}", file=sys.stderr)
+    print(f"sweep {sweep_id}: {_size(sweep)}in {shown(directory.path)}", file=sys.stderr)
     if sweep.online:
         from dysweep import tracking
 
@@ -243,11 +253,6 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
 
 def _find(config: ResumableSweepConfig) -> SweepDirectory:
     return parallel.location(config).find(config.sweep_id or "")
-
-
-def _shown(directory: SweepDirectory) -> Path:
-    here = Path.cwd()
-    return directory.path.relative_to(here) if directory.path.is_relative_to(here) else directory.path
 
 
 def _size(sweep: Sweep) -> str:
@@ -278,7 +283,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             directory = _find(config)
             lost = f", {others} not" if others else ""
             runs = "run" if finished == 1 else "runs"
-            print(f"{finished} {runs} finished{lost}; results in {_shown(directory)}", file=sys.stderr)
+            print(f"{finished} {runs} finished{lost}; results in {shown(directory.path)}", file=sys.stderr)
     again = config.resume or config.rerun is not None
     if not finished + others:
         print("no run to resume" if again else "no run was left to execute", file=sys.stderr)

@@ -18,7 +18,7 @@ from dysweep.agent import duration
 from dysweep.errors import LanguageError
 from dysweep.preview import Preview, differences
 from dysweep.runs import State
-from dysweep.status import RunStatus, SweepStatus, ago, short
+from dysweep.status import RunStatus, SweepStatus, ago, short, shown
 
 _COLOURS = {
     State.FINISHED.value: "green",
@@ -62,7 +62,7 @@ def sweep(status: SweepStatus) -> Group:
     name = status.sweep.sweep_configuration.get("name")
     title = Text(f"sweep {status.sweep.sweep_id}", style="bold")
     title.append(f"  {name}" if name else "", style="not bold")
-    title.append(f"  {status.sweep.mode}  {status.directory}", style="not bold dim")
+    title.append(f"  {status.sweep.mode}  {shown(status.directory)}", style="not bold dim")
     parts: list[RenderableType] = [title, _bar(status)]
     attention = [run for run in status.runs if run.state in (State.FAILED, State.CRASHED, State.PREEMPTED)]
     parts += _section("needs attention", attention, _attention_row)

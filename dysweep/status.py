@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -10,16 +11,38 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.liveness import Owner
 from dysweep.offline import Grid
-from dysweep.runs import Attempt, RunDirectory, State
+from dysweep.runs import Attempt, End, RunDirectory, State
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
 _SHOWN_ROWS = 50
 _COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
+
+
+@dataclass(frozen=True)
+class AttemptStatus:
+    """One execution of a run.
+
+    Args:
+        outcome: running, finished, failed, preempted, killed or crashed.
+        host: where; None while its claim is still empty.
+        pid: the process.
+        slurm_job_id: its SLURM job.
+        started: when it began, ISO 8601 in UTC.
+        ended: when it ended; if it crashed, when it gave its last sign of life.
+    """
+
+    outcome: str
+    host: str | None
+    pid: int | None
+    slurm_job_id: str | None
+    started: str | None
+    ended: str | None
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,7 @@ class RunStatus:
         seconds: how long its attempts took, together, as far as their ends are known.
         error: type and message of what the function raised, if it failed.
         metrics: the final numeric metrics.
+        history: its attempts, the last one at the end.
     """
 
     run_id: str
@@ -57,6 +81,7 @@ class RunStatus:
     seconds: float | None = None
     error: dict[str, str] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    history: tuple[AttemptStatus, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,12 +177,12 @@ class SweepStatus:
         more = f"<p>and {len(rows) - _SHOWN_ROWS} more runs</p>" if len(rows) > _SHOWN_ROWS else ""
         return f"<p><b>sweep {escape(self.sweep.sweep_id)}</b>: {counts}</p><table>{table}</table>{more}"
 
-    def write_csv(self, file: TextIO) -> None:
-        """Write one row for each run."""
+    def to_csv(self) -> str:
+        """Write one row for each run, as CSV with a header."""
         header, rows = self.rows()
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([header, *rows])
+        return text.getvalue()
 
 
 def _cells(line: list[Any]) -> str:
@@ -202,11 +227,12 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
                 run.run_id, str(end.outcome), attempts=last.number, ended=end.ended, metrics=end.metrics
             )
     record = run.record()
-    ends = [] if last is None else [(each.owner(), each.end()) for each in _attempts(last)]
-    owner, end = ends[-1] if ends else (None, None)
+    attempts = [] if last is None else _up_to(last)
+    ends = [(attempt, attempt.owner(), attempt.end()) for attempt in attempts]
+    _, owner, end = ends[-1] if ends else (None, None, None)
     state = end.outcome if end else State.PENDING if last is None else last.state()
-    spans = [_seconds(its.started, its_end.ended) for its, its_end in ends if its and its_end]
-    failures = sum(its_end is None or its_end.outcome is State.FAILED for _, its_end in ends)
+    spans = [_seconds(its.started, its_end.ended) for _, its, its_end in ends if its and its_end]
+    failures = sum(its_end is None or its_end.outcome is State.FAILED for _, _, its_end in ends)
     lost = state in (State.FAILED, State.CRASHED)
     return RunStatus(
         run_id=run.run_id,
@@ -214,7 +240,7 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
         state=str(state),
         set_aside=lost and failures >= max_attempts,
         assignment=record["assignment"],
-        attempts=0 if last is None else last.number,
+        attempts=len(attempts),
         host=owner.host if owner else None,
         slurm_job_id=owner.slurm_job_id if owner else None,
         sign_of_life=_changed(last.heartbeat_path) if last is not None and state is State.RUNNING else None,
@@ -223,11 +249,26 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
         seconds=round(sum(spans), 3) if spans else None,
         error=end.error if end else None,
         metrics=end.metrics if end else {},
+        history=tuple(_attempt_status(*each, state if each[0] is last else State.CRASHED) for each in ends),
     )
 
 
-def _attempts(last: Attempt) -> list[Attempt]:
+def _up_to(last: Attempt) -> list[Attempt]:
     return [Attempt(last.run, number) for number in range(1, last.number)] + [last]
+
+
+def _attempt_status(
+    attempt: Attempt, owner: Owner | None, end: End | None, state_without_end: State
+) -> AttemptStatus:
+    crashed = end is None and state_without_end is State.CRASHED
+    return AttemptStatus(
+        outcome=str(end.outcome if end else state_without_end),
+        host=owner.host if owner else None,
+        pid=owner.pid if owner else None,
+        slurm_job_id=owner.slurm_job_id if owner else None,
+        started=owner.started if owner else None,
+        ended=end.ended if end else _changed(attempt.heartbeat_path) if crashed else None,
+    )
 
 
 def _changed(path: Path) -> str | None:
@@ -266,6 +307,12 @@ def last_log(directory: SweepDirectory, run_id: str) -> str:
     if last is None or not last.log_path.exists():
         raise NotFoundError(f"{run_id}: it has not been started, so there is no log")
     return last.log_path.read_text(encoding="utf-8", errors="replace")
+
+
+def shown(path: Path) -> Path:
+    """Give a path as people write it, from the working directory on if it is below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def ago(started: str | None) -> str:

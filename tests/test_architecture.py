@@ -9,7 +9,7 @@ PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
     {"cli"},
     {"arguments"},
-    {"parallel", "screen"},
+    {"parallel", "report", "screen"},
     {"agent", "location", "naming", "preview", "sync"},
     {"execution", "lost", "status"},
     {"offline", "tracking"},

@@ -85,7 +85,7 @@ def test_all_runs_are_listed(half_done, capsys):
 
 
 def test_scripts_get_json_and_csv(half_done, capsys):
-    sweep_id, _ = half_done
+    sweep_id, agent = half_done
     status = json.loads(shown(capsys, "--sweep_id", sweep_id, "--json"))
     assert (status["sweep_id"], status["mode"], status["total"]) == (sweep_id, "offline", 5)
     assert status["counts"] == {"pending": 2, "running": 1, "finished": 1, "failed": 1}
@@ -93,6 +93,10 @@ def test_scripts_get_json_and_csv(half_done, capsys):
     assert first["metrics"] == {"loss": 0.5, "lr": 7} and first["assignment"] == {"lr": 1, "model": "net"}
     assert second["error"]["type"] == "ValueError" and second["attempts"] == 1 and second["seconds"] > 0
     assert third["state"] == "running" and third["sign_of_life"] and third["ended"] is None
+    for run, outcome in [(first, "finished"), (second, "failed"), (third, "running")]:
+        [attempt] = run["history"]
+        assert (attempt["outcome"], attempt["pid"]) == (outcome, agent.pid)
+        assert (attempt["started"], attempt["ended"]) == (run["started"], run["ended"])
     assert shown(capsys, "--sweep_id", sweep_id, "--csv", "runs.csv") == ""
     rows = list(csv.DictReader(io.StringIO(Path("runs.csv").read_text())))
     assert [row["state"] for row in rows] == ["finished", "failed", "running"]

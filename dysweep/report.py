@@ -1,0 +1,397 @@
+"""A sweep as one HTML page that needs no network: progress, charts, and a table of its runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from html import escape
+from typing import Any
+
+from dysweep.agent import duration
+from dysweep.errors import ConfigError, closest
+from dysweep.runs import State
+from dysweep.space import Parameter
+from dysweep.status import RunStatus, SweepStatus, short, shown
+
+try:
+    import plotly.graph_objects as go
+    from plotly.io import to_html
+    from plotly.offline import get_plotlyjs
+    from plotly.subplots import make_subplots
+except ImportError:
+    raise ConfigError('--html: it needs plotly: pip install "dysweep[report]"') from None
+
+_COLOURS = {
+    State.FINISHED.value: "#2f9e6e",
+    State.RUNNING.value: "#2b8cbe",
+    State.PREEMPTED.value: "#e8a33d",
+    State.FAILED.value: "#d64550",
+    State.CRASHED.value: "#8c2d5b",
+    State.KILLED.value: "#7a6bb0",
+    State.PENDING.value: "#d5d9e0",
+}
+_ACCENT = "#35608f"
+_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+_LONGEST_LABEL = 28
+_MOST_BOXES = 12
+_MOST_TICKS = 30
+_SHOWN_POINTS = 1_000
+_SPREAD = 0.3  # of the lines through one value, so that each is seen
+
+
+def report(status: SweepStatus, metric: str | None = None) -> str:
+    """Draw a sweep as one self-contained HTML page.
+
+    Args:
+        status: the sweep, read with its details.
+        metric: name of the metric that the charts are about; the sweep's own by default, or else the one that
+            differs between runs and that most of them have.
+
+    Raises:
+        ConfigError: no run has this metric.
+    """
+    metric = _metric(status, metric)
+    measured = [run for run in status.runs if metric is not None and _is_finite(run.metrics.get(metric))]
+    parts = [_head(status, metric, measured), _progress(status)]
+    parameters = [parameter for parameter in status.sweep.compiled.swept if _varies(parameter, measured)]
+    if metric is None or not measured:
+        parts.append("<section>No run has logged a number yet, so there is nothing to compare.</section>")
+    elif parameters:
+        measured.sort(key=lambda run: run.metrics[metric])
+        parts.append(_section(f"Parameters and {metric}", _parallel(parameters, metric, measured)))
+        boxes = _by_parameter(parameters, metric, measured)
+        parts.append(
+            _section(f"{metric} by parameter", boxes, "A box's line is the median, the dashed one the mean.")
+        )
+    if any(run.history for run in status.runs):
+        parts.append(_section("Attempts by agent", _time_line(status.runs)))
+    parts.append(f"<section><h2>Runs</h2>{_table(status)}</section>")
+    return _PAGE.format(
+        title=escape(f"{_name(status)} - dysweep"),
+        style=_STYLE,
+        plotly=get_plotlyjs(),
+        body="\n".join(parts),
+        script=_SCRIPT,
+    )
+
+
+def _metric(status: SweepStatus, wanted: str | None) -> str | None:
+    logged: dict[str, list[float]] = {}
+    for run in status.runs:
+        for name, number in run.metrics.items():
+            logged.setdefault(name, []).append(number)
+    if wanted is not None and wanted not in logged:
+        raise ConfigError(f"--metric: no run has {wanted!r}{closest(wanted, logged)}")
+    own = (status.sweep.sweep_configuration.get("metric") or {}).get("name")
+    most = max(logged, key=lambda name: (len(set(logged[name])) > 1, len(logged[name])), default=None)
+    return wanted or (own if own in logged else most)
+
+
+def _is_finite(number: float | None) -> bool:
+    return number is not None and math.isfinite(number)
+
+
+def _varies(parameter: Parameter, runs: list[RunStatus]) -> bool:
+    return len({_text(run.assignment.get(parameter.name)) for run in runs}) > 1
+
+
+def _name(status: SweepStatus) -> str:
+    return str(status.sweep.sweep_configuration.get("name") or status.sweep.sweep_id)
+
+
+def _head(status: SweepStatus, metric: str | None, measured: list[RunStatus]) -> str:
+    sweep = status.sweep
+    place = sweep.path.place if sweep.online else sweep.mode
+    seen = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    where = " · ".join(map(escape, (f"sweep {sweep.sweep_id}", place, str(shown(status.directory)), seen)))
+    facts = []
+    declared = sweep.sweep_configuration.get("metric") or {}
+    if measured and metric is not None and declared.get("name") == metric:
+        choose = min if declared.get("goal", "minimize") == "minimize" else max
+        best = choose(measured, key=lambda run: run.metrics[metric])
+        chosen = f"{best.run_id}: {short(best.assignment)}"
+        facts.append((f"best {metric}", f"{best.metrics[metric]:.4g}", chosen))
+    seconds = [run.seconds for run in status.runs if run.seconds is not None]
+    if seconds:
+        mean = duration(sum(seconds) / len(seconds))
+        attempts = sum(run.attempts for run in status.runs)
+        facts.append(("time in runs", duration(sum(seconds)), f"{mean} a run, {attempts} attempts"))
+    cards = "".join(
+        f'<div class="card"><span>{escape(what)}</span><b>{escape(value)}</b>'
+        f"<small>{escape(more)}</small></div>"
+        for what, value, more in facts
+    )
+    return f'<header><h1>{escape(_name(status))}</h1><p>{where}</p></header><div class="cards">{cards}</div>'
+
+
+def _progress(status: SweepStatus) -> str:
+    counts = {state: status.counts[state] for state in _COLOURS if state in status.counts}
+    bar = "".join(
+        f'<i style="flex:{number};background:{_COLOURS[state]}" title="{number} {state}"></i>'
+        for state, number in counts.items()
+    )
+    words = "".join(f"<span>{_dot(state)}{number} {state}</span>" for state, number in counts.items())
+    total = "" if status.total is None else f"<span>of {status.total} runs</span>"
+    damaged = "".join(f'<p class="damaged">{escape(problem)}</p>' for problem in status.damaged)
+    return f'<section><div class="bar">{bar}</div><p class="legend">{words}{total}</p>{damaged}</section>'
+
+
+def _dot(state: str) -> str:
+    return f'<i style="background:{_COLOURS[state]}"></i>'
+
+
+def _section(title: str, figure: go.Figure, note: str = "") -> str:
+    figure.update_layout(font={"family": _FONT, "size": 13, "color": "#1c2530"}, template="plotly_white")
+    config = {
+        "displaylogo": False,
+        "responsive": True,
+        "modeBarButtonsToRemove": ["sendChartToCloud"],  # it would upload the chart
+        "plotlyServerURL": "",
+    }
+    chart = to_html(figure, config=config, include_plotlyjs=False, full_html=False)
+    return f"<section><h2>{escape(title)}</h2>{f'<p>{note}</p>' if note else ''}{chart}</section>"
+
+
+def _text(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return escape(text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…", quote=False)
+
+
+def _choices(parameter: Parameter, runs: list[RunStatus]) -> tuple[list[str], list[str]]:
+    """Give the text of each run's value, and all texts in the order in which the values were declared."""
+    chosen = [_text(run.assignment.get(parameter.name)) for run in runs]
+    declared = [_text(parameter.encode(index)) for index in range(len(parameter.values))]
+    present = set(chosen)
+    return chosen, [label for label in dict.fromkeys([*declared, *chosen]) if label in present]
+
+
+def _numbers(parameter: Parameter, runs: list[RunStatus]) -> list[float] | None:
+    """Give the numbers that were chosen for the runs; None for texts, and for a few declared numbers."""
+    chosen = [run.assignment.get(parameter.name) for run in runs]
+    numbers = [float(each) for each in chosen if isinstance(each, (int, float))]
+    few = 0 < len(parameter.values) <= _MOST_BOXES
+    return None if few or len(numbers) < len(chosen) else numbers
+
+
+def _is_logarithmic(parameter: Parameter, numbers: list[float]) -> bool:
+    return "log" in str(parameter.node.get("distribution", "")) and min(numbers) > 0
+
+
+def _parallel(parameters: list[Parameter], metric: str, runs: list[RunStatus]) -> go.Figure:
+    results = [run.metrics[metric] for run in runs]
+    axes = [_axis(parameter, runs) for parameter in parameters]
+    axes.append({"label": escape(metric, quote=False), "values": results})
+    line = {"color": results, "colorscale": "Viridis", "showscale": True, "colorbar": {"thickness": 12}}
+    figure = go.Figure(go.Parcoords(dimensions=axes, line=line, tickfont={"size": 12}))
+    return figure.update_layout(height=420, margin={"l": 110, "r": 40, "t": 60, "b": 30})
+
+
+def _axis(parameter: Parameter, runs: list[RunStatus]) -> dict[str, Any]:
+    """Give an axis of the parallel coordinates; runs come in the order of their results."""
+    axis: dict[str, Any] = {"label": escape(parameter.name, quote=False)}
+    numbers = _numbers(parameter, runs)
+    if numbers is None:
+        chosen, labels = _choices(parameter, runs)
+        place_of = {label: place for place, label in enumerate(labels)}
+        beside = (_SPREAD * (rank / len(runs) - 0.5) for rank in range(len(runs)))
+        places = [place_of[label] + offset for label, offset in zip(chosen, beside, strict=True)]
+        ends = [-_SPREAD, len(labels) - 1 + _SPREAD]
+        ticks = [*range(0, len(labels), math.ceil(len(labels) / _MOST_TICKS))]
+        return axis | {
+            "values": places,
+            "range": ends,
+            "tickvals": ticks,
+            "ticktext": [labels[tick] for tick in ticks],
+        }
+    if _is_logarithmic(parameter, numbers):
+        exponents = [math.log10(number) for number in numbers]
+        ticks = [*range(math.floor(min(exponents)), math.ceil(max(exponents)) + 1)]
+        texts = [f"{10.0**tick:g}" for tick in ticks]
+        return axis | {"values": exponents, "tickvals": ticks, "ticktext": texts}
+    return axis | {"values": numbers}
+
+
+def _by_parameter(parameters: list[Parameter], metric: str, runs: list[RunStatus]) -> go.Figure:
+    columns = len(parameters) if len(parameters) <= 4 else 3
+    rows = math.ceil(len(parameters) / columns)
+    titles = [escape(parameter.name, quote=False) for parameter in parameters]
+    gaps = {"vertical_spacing": 0.22 / rows, "horizontal_spacing": 0.04}
+    figure = make_subplots(rows, columns, subplot_titles=titles, shared_yaxes="all", **gaps)
+    results = [run.metrics[metric] for run in runs]
+    for place, parameter in enumerate(parameters):
+        row, column = divmod(place, columns)
+        where = {"row": row + 1, "col": column + 1}
+        numbers = _numbers(parameter, runs)
+        if numbers is None:
+            chosen, labels = _choices(parameter, runs)
+            figure.add_trace(_boxes(chosen, results), **where)
+            figure.update_xaxes(type="category", categoryorder="array", categoryarray=labels, **where)
+        else:
+            marker = {"color": _ACCENT, "opacity": 0.6, "size": 6}
+            figure.add_trace(go.Scattergl(x=numbers, y=results, mode="markers", marker=marker), **where)
+            scale = "log" if _is_logarithmic(parameter, numbers) else "linear"
+            figure.update_xaxes(type=scale, **where)
+    figure.update_yaxes(title_text=escape(metric, quote=False), col=1)
+    margin = {"l": 60, "r": 20, "t": 50, "b": 40}
+    return figure.update_layout(height=90 + 260 * rows, showlegend=False, margin=margin)
+
+
+def _boxes(chosen: list[str], results: list[float]) -> go.Box:
+    return go.Box(
+        x=chosen,
+        y=results,
+        boxmean=True,
+        boxpoints="all" if len(results) <= _SHOWN_POINTS else False,
+        jitter=0.5,
+        pointpos=0,
+        fillcolor="rgba(53,96,143,0.15)",
+        line={"color": _ACCENT, "width": 1.5},
+        marker={"size": 4, "opacity": 0.5, "color": _ACCENT},
+    )
+
+
+def _time_line(runs: Iterable[RunStatus]) -> go.Figure:
+    now = datetime.now(timezone.utc)
+    rows = []
+    for run in runs:
+        for number, attempt in enumerate(run.history, start=1):
+            if attempt.started is None:
+                continue
+            begun = datetime.fromisoformat(attempt.started)
+            ended = now if attempt.ended is None else datetime.fromisoformat(attempt.ended)
+            job = f" · job {attempt.slurm_job_id}" if attempt.slurm_job_id else ""
+            agent = escape(f"{attempt.host} · {attempt.pid}{job}", quote=False)
+            told = f"{run.run_id}, attempt {number}: {attempt.outcome}<br>{_text(short(run.assignment))}"
+            milliseconds = max(0.0, (ended - begun).total_seconds() * 1000)
+            rows.append((attempt.outcome, agent, attempt.started, milliseconds, told))
+    rows.sort(key=lambda row: row[2])
+    agents = list(dict.fromkeys(agent for _, agent, *_ in rows))
+    figure = go.Figure()
+    for outcome in _COLOURS:
+        bars = [row for row in rows if row[0] == outcome]
+        if bars:
+            _, names, starts, lengths, texts = zip(*bars, strict=True)
+            marker = {"color": _COLOURS[outcome], "line": {"color": "white", "width": 0.5}}
+            figure.add_bar(
+                y=names,
+                base=starts,
+                x=lengths,
+                orientation="h",
+                name=outcome,
+                marker=marker,
+                hovertext=texts,
+                hoverinfo="text",
+            )
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=agents, autorange="reversed")
+    figure.update_xaxes(type="date")
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    margin = {"l": 20, "r": 20, "t": 40, "b": 40}
+    height = 120 + min(30 * len(agents), 1200)
+    return figure.update_layout(
+        barmode="overlay", height=height, showlegend=True, legend=legend, margin=margin
+    )
+
+
+def _table(status: SweepStatus) -> str:
+    parameters = [parameter.name for parameter in status.sweep.compiled.swept]
+    metrics = sorted({name for run in status.runs for name in run.metrics})
+    head = ["run", "state", *parameters, *metrics, "attempts", "duration", "started", "host", "error"]
+    titles = "".join(f"<th><button>{escape(title)}</button></th>" for title in head)
+    rows = "\n".join(_row(run, parameters, metrics) for run in status.runs)
+    return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _row(run: RunStatus, parameters: list[str], metrics: list[str]) -> str:
+    aside = ", set aside" if run.set_aside else ""
+    error = f"{run.error['type']}: {run.error['message']}" if run.error else ""
+    cells = [
+        f"<td>{escape(run.run_id)}</td>",
+        f"<td>{_dot(run.state)}{run.state}{aside}</td>",
+        *(_cell(run.assignment.get(name)) for name in parameters),
+        *(_cell(run.metrics.get(name)) for name in metrics),
+        _cell(run.attempts),
+        _cell(run.seconds, "" if run.seconds is None else duration(run.seconds)),
+        _cell(run.started, (run.started or "")[:19].replace("T", " ")),
+        _cell(run.host),
+        _cell(error, error.strip().splitlines()[-1] if error.strip() else ""),
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(value: Any, shown: str | None = None) -> str:
+    whole = "" if value is None else str(value)
+    kind = ' class="number"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+    short_text = shown if shown is not None else f"{value:.4g}" if isinstance(value, float) else whole
+    return f'<td{kind} data-value="{escape(whole)}" title="{escape(whole)}">{escape(short_text)}</td>'
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+<script>{plotly}</script>
+</head>
+<body>
+<main>
+{body}
+</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+_STYLE = """
+body { margin: 0; background: #f4f6f9; color: #1c2530;
+  font: 15px/1.45 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 24px 20px 48px; }
+h1 { margin: 0; font-size: 28px; }
+h2 { margin: 0 0 8px; font-size: 17px; }
+section > p { margin: 0 0 8px; color: #5b6877; }
+header p { margin: 4px 0 16px; color: #5b6877; overflow-wrap: anywhere; }
+section, .card { background: white; border: 1px solid #e2e6ec; border-radius: 8px; padding: 16px 18px; }
+section { margin-top: 16px; }
+.cards { display: flex; gap: 16px; flex-wrap: wrap; }
+.card { flex: 1 1 300px; display: flex; flex-direction: column; }
+.card span, .card small { color: #5b6877; }
+.card b { font-size: 26px; }
+.bar { display: flex; height: 16px; border-radius: 8px; overflow: hidden; background: #d5d9e0; }
+.legend { display: flex; gap: 18px; flex-wrap: wrap; margin: 10px 0 0; }
+.legend i, td i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 6px; }
+.damaged { color: #d64550; margin: 8px 0 0; }
+.scroll { overflow: auto; max-height: 640px; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; }
+th { position: sticky; top: 0; background: white; text-align: left; padding: 0;
+  box-shadow: inset 0 -1px #c9d0d9; }
+th button { all: unset; cursor: pointer; font-weight: 600; padding: 6px 10px; white-space: nowrap; }
+th button:focus-visible { outline: 2px solid #35608f; }
+th[aria-sort=ascending] button::after { content: " \\25b2"; }
+th[aria-sort=descending] button::after { content: " \\25bc"; }
+td { padding: 5px 10px; border-bottom: 1px solid #edf0f4; white-space: nowrap; max-width: 260px;
+  overflow: hidden; text-overflow: ellipsis; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+"""
+
+_SCRIPT = """
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.tHead.rows[0].cells];
+  const body = table.tBodies[0];
+  heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
+    const direction = head.ariaSort === "ascending" ? "descending" : "ascending";
+    heads.forEach(each => { each.ariaSort = null; });
+    head.ariaSort = direction;
+    const sign = direction === "ascending" ? 1 : -1;
+    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const order = (one, other) => {
+      if (one === "" || other === "") return (one === "") - (other === "");
+      const difference = Number(one) - Number(other);
+      return sign * (Number.isNaN(difference) ? one.localeCompare(other) : difference);
+    };
+    const rows = [...body.rows].map(row => [key(row), row]).sort((a, b) => order(a[0], b[0]));
+    body.append(...rows.map(([, row]) => row));
+  }));
+}
+"""

@@ -1,0 +1,190 @@
+"""`dysweep_status --html`: the page as a browser shows it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from dysweep import Space, cli, dysweep_run_resume
+from dysweep.checkpoint import Sweep
+from dysweep.report import report
+from dysweep.status import RunStatus, SweepStatus
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+HOSTILE = "</script><b>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("Chromium and its driver are not installed (Debian: chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in [
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=1220,1400",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ]:
+        options.add_argument(f"--{flag}")
+    browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(chromium):
+    """Give a function that opens a file and waits until all charts are drawn."""
+
+    def page(path):
+        chromium.get(f"file://{Path(path).absolute()}")
+        chromium.execute_async_script(
+            "const done = arguments[0];"
+            "const charts = [...document.querySelectorAll('.plotly-graph-div')];"
+            "const drawn = () => charts.every(chart => chart._fullLayout)"
+            " ? done() : setTimeout(drawn, 20); drawn();"
+        )
+        return chromium
+
+    return page
+
+
+def trains(config, checkpoint_dir):
+    wandb.log({"loss": (config["lr"] - 10) ** 2, "epoch": 3})
+    if config["lr"] == 11:
+        raise ValueError("the loss is nan")
+
+
+def swept(**more):
+    return dysweep_run_resume(
+        base_config={"model": None},
+        sweep_configuration={
+            "name": "study",
+            "metric": {"name": "loss", "goal": "minimize"},
+            "parameters": {
+                "lr": {"sweep": True, "values": [8, 9, 10, 11]},
+                "model": {"sweep": True, "values": ["net", HOSTILE]},
+                "constant": {"sweep": True, "values": [1]},
+            },
+            **more,
+        },
+    )
+
+
+def texts(browser, selector):
+    return [each.text for each in browser.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def column(browser, title):
+    place = texts(browser, "th").index(title) + 1
+    return texts(browser, f"tbody tr td:nth-child({place})")
+
+
+def test_the_page_shows_progress_charts_attempts_and_a_sortable_table(page, capsys):
+    sweep_id = swept()
+    dysweep_run_resume(sweep_id=sweep_id, function=trains, count=7)
+    dysweep_run_resume(sweep_id=sweep_id, function=trains, resume=True)
+    assert cli.status(["--sweep_id", sweep_id, "--html", "report.html"]) == 0
+    browser = page("report.html")
+
+    assert texts(browser, "h1") == ["study"]
+    assert texts(browser, ".card b")[0] == "0" and "lr=10, model=net" in texts(browser, ".card small")[0]
+    assert texts(browser, ".legend span") == ["6 finished", "1 failed", "1 pending", "of 8 runs"]
+    assert texts(browser, "h2") == ["Parameters and loss", "loss by parameter", "Attempts by agent", "Runs"]
+    parallel, by_parameter, attempts = browser.execute_script(
+        "return [...document.querySelectorAll('.plotly-graph-div')].map(d => d._fullData.map(t =>"
+        " [t.type, t.name, t.dimensions ? t.dimensions.map(a => a.label) : t.y.length]))"
+    )
+    assert parallel == [["parcoords", "trace 0", ["lr", "model", "loss"]]]
+    assert [kind for kind, *_ in by_parameter] == ["box", "box"]
+    assert attempts == [["bar", "finished", 6], ["bar", "failed", 2]]
+    assert set(texts(browser, ".xaxislayer-above .xtick text")[:6]) >= {"8", "9", "10", "11"}
+
+    assert HOSTILE in column(browser, "model") and not browser.find_elements(By.CSS_SELECTOR, "td b, svg b")
+    assert column(browser, "loss") == ["4", "4", "1", "1", "0", "0", "1"]
+    heads = {each.text: each for each in browser.find_elements(By.CSS_SELECTOR, "th button")}
+    heads["lr"].click()
+    assert column(browser, "lr") == ["8", "8", "9", "9", "10", "10", "11"]
+    heads["lr"].click()
+    assert column(browser, "lr") == ["11", "10", "10", "9", "9", "8", "8"]
+    heads["error"].click()
+    assert column(browser, "error") == ["ValueError: the loss is nan", *6 * [""]]
+    heads["state"].click()
+    assert column(browser, "state") == ["failed", *6 * ["finished"]]
+
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(each => each.name)")
+    assert loaded == [] and [each for each in browser.get_log("browser") if each["level"] == "SEVERE"] == []
+    buttons = browser.execute_script(
+        "return [...document.querySelectorAll('.modebar-btn')].map(each => each.dataset.title)"
+    )
+    assert "Download plot as a PNG" in buttons and not [each for each in buttons if "hare" in each]
+
+
+def test_the_charts_are_about_the_metric_that_is_asked_for(page, capsys):
+    sweep_id = swept(metric={"name": "accuracy", "goal": "maximize"})
+    dysweep_run_resume(sweep_id=sweep_id, function=trains, count=3)
+    for arguments, metric in [([], "loss"), (["--metric", "epoch"], "epoch")]:
+        assert cli.status(["--sweep_id", sweep_id, "--html", "report.html", *arguments]) == 0
+        assert f"{metric} by parameter" in texts(page("report.html"), "h2")
+    capsys.readouterr()
+    assert cli.status(["--sweep_id", sweep_id, "--html", "report.html", "--metric", "los"]) == 2
+    assert "--metric: no run has 'los'; did you mean 'loss'?" in capsys.readouterr().err
+
+
+def test_a_distribution_is_drawn_on_its_own_scale(page):
+    space = Space.compile(
+        {
+            "lr": {"sweep": True, "distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1},
+            "width": {"sweep": True, "min": 1, "max": 64},
+        }
+    )
+    sweep = Sweep("abc", "online", "team", "study", None, {}, {"method": "random"}, space.to_json())
+    runs = [
+        RunStatus(f"run{width}", "finished", assignment={"lr": lr, "width": width}, metrics={"loss": lr})
+        for lr, width in [(2e-5, 8), (3e-3, 32), (4e-2, 16)]
+    ]
+    status = SweepStatus(Path("checkpoints-abc"), sweep, None, tuple(runs), ("runs/run4 is damaged",))
+    Path("report.html").write_text(report(status), encoding="utf-8")
+    browser = page("report.html")
+    kinds = browser.execute_script(
+        "const [parallel, points] = document.querySelectorAll('.plotly-graph-div');"
+        "return [parallel._fullData[0].dimensions[0].ticktext, points._fullData.map(t => t.type),"
+        " points._fullLayout.xaxis.type, points._fullLayout.xaxis2.type]"
+    )
+    assert kinds[0] == ["1e-05", "0.0001", "0.001", "0.01", "0.1"]
+    assert texts(browser, ".damaged") == ["runs/run4 is damaged"]
+    assert "team/study" in texts(browser, "header")[0]
+    assert kinds[1:] == [["scattergl", "scattergl"], "log", "linear"]
+
+
+def test_a_sweep_without_results_has_a_page_too(page):
+    assert cli.status(["--sweep_id", swept(), "--html", "report.html"]) == 0
+    browser = page("report.html")
+    assert texts(browser, "h2") == ["Runs"] and texts(browser, ".legend span")[0] == "8 pending"
+    assert "No run has logged a number yet" in texts(browser, "main")[0]
+
+
+def test_without_plotly_the_extra_is_named():
+    code = "import sys; sys.modules['plotly'] = None; from dysweep import cli; sys.exit(cli.status())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--sweep_id", swept(), "--html", "report.html"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        'dysweep_status: --html: it needs plotly: pip install "dysweep[report]"\n',
+    )
+    assert not Path("report.html").exists()
