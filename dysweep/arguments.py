@@ -2,67 +2,155 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import textwrap
 import typing
-from dataclasses import dataclass
+from argparse import SUPPRESS, Action
+from collections.abc import Container
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from dysweep import __version__, parallel
-from dysweep.errors import ConfigError, closest
+from dysweep.errors import ConfigError, closest, misspelt
 from dysweep.files import load_file, parse_yaml
 from dysweep.parallel import ResumableSweepConfig
 
+logger = logging.getLogger("dysweep")
+
 _HINTS = typing.get_type_hints(ResumableSweepConfig)
 _TREES = ("base_config", "sweep_configuration")
-_SWITCHES = ("dry_run", *(name for name, hint in _HINTS.items() if hint is bool))
-_OPTIONS = ("config", "package", "function", "run_additional_args", "dry_run", "dry_run_dir", "limit")
+_SWITCHES = ("dry_run", "print_config", *(name for name, hint in _HINTS.items() if hint is bool))
+_OF_A_NEW_SWEEP = {
+    "default_root_dir", "custom_checkpoint_dir", "sweep_configuration", "base_config", "entity", "project",
+    "run_name", "method", "metric", "goal", "sweep_name", "mode", "allow_eval",
+}  # fmt: skip
+_USED_BY = {
+    "dysweep_create": _OF_A_NEW_SWEEP,
+    "dysweep_run_resume": set(_HINTS),
+    "dysweep_sync": {"default_root_dir", "custom_checkpoint_dir", "entity", "project", "sweep_id", "lease"},
+}
+_METAVARS = {
+    "DIR": ("default_root_dir", "custom_checkpoint_dir"),
+    "FILE": ("sweep_configuration", "base_config", "csv", "html"),
+    "ID": ("sweep_id",),
+    "RUN": ("rerun_id", "log"),
+    "N": ("count", "max_attempts"),
+    "SECONDS": ("lease", "grace"),
+}
 
 
-def _parser(name: str, about: str, runs: bool) -> ArgumentParser:
+class _HelpFormatter(DefaultHelpFormatter):
+    """Leaves out types, which the metavars tell, and defaults that say nothing."""
+
+    def _get_help_string(self, action: Action) -> str:
+        text = (action.help or "").rstrip(".")
+        return text if action.default in (None, False, SUPPRESS) else f"{text} (default: %(default)s)"
+
+
+def _parser(name: str, about: str) -> ArgumentParser:
     parser = ArgumentParser(
-        prog=name, description=about, version=__version__, exit_on_error=False, allow_abbrev=False
+        prog=name,
+        usage=f"{name} [options]",
+        description=about,
+        version=__version__,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument(
-        "-c", "--config", type=str, metavar="FILE", help="YAML or JSON file with the settings below"
+        "--print_completion",
+        action=_PrintCompletion,
+        default=SUPPRESS,
+        choices=["bash", "zsh", "tcsh"],
+        help="print what makes the shell complete this command",
     )
-    if runs:
-        parser.add_argument("--package", type=str, help="dotted name of the module that holds the function")
-        parser.add_argument("--function", type=str, help="name of the function that executes a run")
-        parser.add_argument(
+    return parser
+
+
+def _add_settings(parser: ArgumentParser, settings: type, leave_out: Container[str] = ()) -> None:
+    hints = typing.get_type_hints(settings)
+    parser.add_class_arguments(settings, skip={name for name in hints if name in leave_out})
+    metavars = {name: metavar for metavar, names in _METAVARS.items() for name in names}
+    for action in parser._actions:
+        if action.dest in hints:
+            choices = [
+                choice
+                for part in (hints[action.dest], *typing.get_args(hints[action.dest]))
+                if typing.get_origin(part) is typing.Literal
+                for choice in typing.get_args(part)
+            ]
+            switch = "[true|false]" if hints[action.dest] is bool else "NAME"
+            action.metavar = "|".join(choices) or metavars.get(action.dest, switch)
+
+
+def _command_parser(name: str, about: str) -> ArgumentParser:
+    parser = _parser(name, about)
+    add = parser.add_argument
+    add("-c", "--config", type=str, metavar="FILE", help="YAML or JSON file with the settings below")
+    if name == "dysweep_run_resume":
+        add("--package", type=str, metavar="NAME", help="dotted name of the module that holds the function")
+        add("--function", type=str, metavar="NAME", help="name of the function that executes a run")
+        add(
             "--run_additional_args",
             type=str,
             nargs="+",
             metavar="KEY:VALUE",
             help="more arguments for the function",
         )
-    else:
-        parser.add_argument(
-            "--dry_run", type=bool, help="show the sweep and its first configs, and make nothing"
+    if name == "dysweep_create":
+        switch: dict[str, Any] = {"type": bool, "metavar": "[true|false]"}
+        add("--dry_run", **switch, help="show the sweep and its first configs, and make nothing")
+        add("--dry_run_dir", type=str, metavar="DIR", help="with dry_run: write the configs there, as YAML")
+        add("--limit", type=int, metavar="N", help="with dry_run: how many configs to show or to write")
+        add("--print_config", **switch, help="print a file with all settings of a sweep, explained")
+        add(
+            "--print_schema",
+            action=_PrintSchema,
+            nargs=0,
+            default=SUPPRESS,
+            help="print the file's JSON schema, for editors",
         )
-        parser.add_argument(
-            "--dry_run_dir", type=str, metavar="DIR", help="with dry_run: write the configs there, as YAML"
-        )
-        parser.add_argument(
-            "--limit", type=int, metavar="N", help="with dry_run: how many configs to show or to write"
-        )
-    parser.add_class_arguments(ResumableSweepConfig)
+    _add_settings(parser, ResumableSweepConfig, leave_out=set(_HINTS) - _USED_BY[name])
     return parser
 
 
-def parse(name: str, about: str, argv: list[str], runs: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+class _PrintSchema(Action):
+    """Prints the JSON schema of a file of settings, and ends."""
+
+    def __call__(self, parser: Any, *_: Any) -> None:
+        settings = ArgumentParser()
+        settings.add_class_arguments(ResumableSweepConfig)
+        print(settings.get_completion_script("jsonschema"))
+        raise SystemExit(0)
+
+
+class _PrintCompletion(Action):
+    """Prints a shell's completion script, and ends."""
+
+    def __call__(self, parser: Any, _: Any, shell: Any, *__: Any) -> None:
+        if find_spec("shtab") is None:
+            raise ConfigError('--print_completion: it needs shtab: pip install "dysweep[completion]"')
+        print(parser.get_completion_script(f"shtab-{shell}"))
+        raise SystemExit(0)
+
+
+def parse(name: str, about: str, argv: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give the command's own options, and the settings: the file's, overridden by the command line's."""
     argv, overrides = _take_tree_overrides(_with_switch_values(argv, _SWITCHES))
-    parser = _parser(name, about, runs)
+    parser = _command_parser(name, about)
     _check_options(argv, parser)
     try:
         given = parser.parse_args(argv, defaults=False).as_dict()
     except ArgumentError as error:
         raise _usage_error(error, argv) from None
-    options = {key: given.pop(key, None) for key in _OPTIONS}
-    settings = _settings_of_file(options["config"]) if options["config"] is not None else {}
+    options = {key: given.pop(key) for key in list(given) if key not in _HINTS}
+    settings = _settings_of_file(options["config"]) if "config" in options else {}
     settings.update(given)
     for path, value in overrides:
         _override(settings, path, value)
@@ -102,14 +190,10 @@ class StatusOptions:
 
 def parse_status(argv: list[str]) -> StatusOptions:
     """Read the arguments of `dysweep_status`."""
-    parser = ArgumentParser(
-        prog="dysweep_status",
-        description="Show a sweep, or all sweeps, from their directories; no network is needed.",
-        version=__version__,
-        exit_on_error=False,
-        allow_abbrev=False,
+    parser = _parser(
+        "dysweep_status", "Show a sweep, or all sweeps, from their directories; no network is needed."
     )
-    parser.add_class_arguments(StatusOptions)
+    _add_settings(parser, StatusOptions)
     switches = tuple(name for name, hint in typing.get_type_hints(StatusOptions).items() if hint is bool)
     argv = _with_switch_values(argv, switches)
     _check_options(argv, parser)
@@ -160,8 +244,11 @@ def _check_options(argv: list[str], parser: ArgumentParser) -> None:
     ]
     for word in argv:
         flag = word.partition("=")[0]
-        if flag.startswith("--") and flag != "--" and flag not in known and not flag.startswith("--print_"):
-            raise ConfigError(f"{flag}: no such option{closest(flag, known)}")
+        if not flag.startswith("--") or flag == "--" or flag in known:
+            continue
+        if flag[2:] in _HINTS:
+            raise ConfigError(f"{flag}: {parser.prog} has no use for it; dysweep_run_resume has")
+        raise ConfigError(f"{flag}: no such option{closest(flag, known)}")
 
 
 def _usage_error(error: ArgumentError, argv: list[str]) -> ConfigError:
@@ -178,15 +265,33 @@ def _usage_error(error: ArgumentError, argv: list[str]) -> ConfigError:
         except ConfigError as problem:
             return ConfigError(f"--{problem}")
     report = " ".join(str(error).split())
-    files = [word for word in argv if not word.startswith("-") and os.path.isfile(word)]
-    hint = f"; did you mean -c {files[0]}?" if files and "nrecognized" in report else ""
-    return ConfigError(report + hint)
+    if report.startswith("unrecognized arguments: "):
+        word = report.split()[2]
+        option = "-c" if os.path.isfile(word) else "--sweep_id"
+        report += f"; did you mean {option} {word}?"
+    return ConfigError(report)
+
+
+def commented(settings: dict[str, Any]) -> str:
+    """Write a file with all settings of a sweep, as given or by default, each with what it means."""
+    chosen = asdict(parallel.make_config(None, settings))
+    parts = []
+    for action in _command_parser("dysweep_create", "")._actions:
+        if action.dest in _OF_A_NEW_SWEEP:
+            metavar = str(action.metavar).strip("[]")
+            choices = f" ({metavar})" if "|" in metavar else ""
+            words = f"{str(action.help).rstrip('.')}{choices}"
+            comment = textwrap.fill(words, 100, initial_indent="# ", subsequent_indent="# ")
+            value = yaml.safe_dump({action.dest: chosen[action.dest]}, sort_keys=False, allow_unicode=True)
+            parts.append(f"{comment}\n{value}")
+    return "\n".join(parts)
 
 
 def _settings_of_file(path: str) -> dict[str, Any]:
     settings = load_file(path)
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a mapping of settings is needed; there are {', '.join(_HINTS)}")
+    settings.pop("$schema", None)  # editors look for it
     for key in settings:
         if key not in _HINTS:
             raise ConfigError(f"{path}: {key}: no such setting{closest(str(key), _HINTS)}")
@@ -211,6 +316,8 @@ def _override(settings: dict[str, Any], path: list[str], value: Any) -> None:
             raise ConfigError(
                 f"--{'.'.join(path)}: {'.'.join(path[:depth])} is a list with {len(node)} elements"
             )
+        if isinstance(node, dict) and place not in node and (meant := misspelt(key, node)):
+            logger.warning("--%s: a new key; did you mean %r?", ".".join(path[: depth + 1]), meant)
         if depth == len(path) - 1:
             node[place] = value
         else:

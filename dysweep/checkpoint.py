@@ -225,7 +225,10 @@ class SweepDirectory:
         """
         run = RunDirectory(self.runs_path / check_id(run_id, "run id"))
         if not run.path.is_dir() or run.path.is_symlink():
-            raise NotFoundError(f"{run_id}: no such run in {self.runs_path}")
+            known = sorted(self.run_ids())
+            more = ", ..." if len(known) > 3 else ""
+            some = f"there are {', '.join(known[:3])}{more}" if known else "none was started"
+            raise NotFoundError(f"{run_id}: no such run in {self.runs_path}; {some}")
         return run
 
     def run_ids(self) -> set[str]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from dysweep import evaluate, parallel
-from dysweep.arguments import StatusOptions, additional_arguments, parse, parse_status
+from dysweep.arguments import StatusOptions, additional_arguments, commented, parse, parse_status
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
 from dysweep.execution import Job
@@ -43,7 +43,7 @@ def create(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _guarded(_create, "dysweep_create", "Create a sweep and print its id.", argv, runs=False)
+    return _guarded(_create, "dysweep_create", "Create a sweep and print its id.", argv)
 
 
 def run_resume(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
         "Work on a sweep: execute its runs, resume the lost ones, or rerun one. "
         "Without --sweep_id, create it first."
     )
-    return _guarded(_run_resume, "dysweep_run_resume", about, argv, runs=True)
+    return _guarded(_run_resume, "dysweep_run_resume", about, argv)
 
 
 def sync(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def sync(argv: Sequence[str] | None = None) -> int:
         "Take an offline sweep to W&B: its runs that have ended, and a sweep that holds them. "
         "Repeat it when more runs have ended."
     )
-    return _guarded(_sync, "dysweep_sync", about, argv, runs=False)
+    return _guarded(_sync, "dysweep_sync", about, argv)
 
 
 def status(argv: Sequence[str] | None = None) -> int:
@@ -124,9 +124,8 @@ def _guarded(
     name: str,
     about: str,
     argv: Sequence[str] | None,
-    runs: bool,
 ) -> int:
-    return _reported(name, lambda: command(*parse(name, about, _words(argv), runs)))
+    return _reported(name, lambda: command(*parse(name, about, _words(argv))))
 
 
 def _words(argv: Sequence[str] | None) -> list[str]:
@@ -150,10 +149,13 @@ def _reported(name: str, command: Callable[[], int]) -> int:
 
 def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
     config = parallel.make_config(None, settings)
-    if options["dry_run"]:
-        return _dry_run(parallel.preview(config), options["dry_run_dir"], options["limit"])
+    if options.get("print_config"):
+        print(commented(settings), end="")
+        return 0
+    if options.get("dry_run"):
+        return _dry_run(parallel.preview(config), options.get("dry_run_dir"), options.get("limit"))
     for name in ("dry_run_dir", "limit"):
-        if options[name] is not None:
+        if name in options:
             raise ConfigError(f"--{name}: it needs --dry_run")
     sweep_id = _create_and_describe(config)
     more = "".join(
@@ -264,8 +266,8 @@ def _size(sweep: Sweep) -> str:
 
 def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     config = parallel.make_config(None, settings)
-    arguments = additional_arguments(options["run_additional_args"] or [])
-    function = _function(options["package"], options["function"])
+    arguments = additional_arguments(options.get("run_additional_args", []))
+    function = _function(options.get("package"), options.get("function"))
     Job(function, arguments, config.use_lightning_logger).check()
     if config.sweep_id is None:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
@@ -321,6 +323,9 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
             f"{missing}: missing; say which function executes a run "
             "(--package path.to.module --function main)"
         )
+    if package.endswith(".py") or os.sep in package:
+        dotted = ".".join(Path(os.path.normpath(package)).with_suffix("").parts)
+        raise ConfigError(f"--package: {package!r} is a path; write it as a module's name: {dotted}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # for the whole process: the function may import its neighbours later
     try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dysweep.errors import ConfigError, LanguageError, closest
+from dysweep.errors import ConfigError, LanguageError, closest, misspelt
 from dysweep.files import load_file
 from dysweep.space import Space
 from dysweep.upsert import carries_code, copy_tree, format_path
@@ -64,7 +64,10 @@ def define(
 def _tree(value: Any, name: str) -> dict[str, Any]:
     tree = load_file(value) if isinstance(value, str) else value
     if tree is None:
-        raise ConfigError(f"{name}: missing; give a mapping, or the path of a YAML or JSON file")
+        raise ConfigError(
+            f"{name}: missing; give a mapping, or the path of a YAML or JSON file "
+            "(as a rule in the file of settings, -c FILE)"
+        )
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{name}: a mapping is needed, this is {type(tree).__name__}")
     return dict(tree)
@@ -83,6 +86,10 @@ def _described(
             if key not in _WANDB_KEYS and difflib.get_close_matches(key, _WANDB_KEYS, n=1):
                 raise ConfigError(f"sweep_configuration.{key}: no such key{closest(key, _WANDB_KEYS)}")
     else:
+        if given.get("method") in ("grid", "random", "bayes"):
+            meant = [key for key in given if misspelt(key, ["parameters"])]
+            hint = f"; did you mean it by {meant[0]!r}?" if meant else ", which holds what is swept"
+            raise ConfigError(f"sweep_configuration: `method` stands here without `parameters`{hint}")
         described = {"parameters": given}
     for key, (setting, value) in settings.items():
         if value is not None and described.setdefault(key, value) != value:

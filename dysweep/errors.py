@@ -14,6 +14,7 @@ Preempted (BaseException)         raised inside the running function when it has
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 from collections.abc import Iterable
 
@@ -82,6 +83,13 @@ class Preempted(BaseException):
 def closest(word: str, known: Iterable[str]) -> str:
     """Give the end of a message about an unknown word: the known word most like it, or else what there is."""
     known = list(known)
-    longer = [name for name in known if word and name.startswith(word)]
+    longer = sorted((name for name in known if word and name.startswith(word)), key=len)
     matches = longer or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {matches[0]!r}?" if matches else f"; there are {', '.join(known)}"
+
+
+def misspelt(word: str, known: Iterable[str]) -> str | None:
+    """Give the known word that was probably meant by a new one; None if it seems to be new indeed."""
+    same_but_for_digits = re.sub(r"\d", "", word)
+    others = [name for name in known if re.sub(r"\d", "", name) != same_but_for_digits]
+    return next(iter(difflib.get_close_matches(word, others, n=1, cutoff=0.75)), None)

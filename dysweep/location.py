@@ -83,6 +83,9 @@ class Location:
         known = sorted(
             path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
         )
+        meant = sweep_id.removeprefix("checkpoints-")
+        if meant in known:
+            return f"sweep_id: {sweep_id!r} is a directory; give the sweep's id, {meant}"
         shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
         more = "; one that W&B serves is found by entity/project/id" if self.online else ""
         return (

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from dysweep.definition import Definition
-from dysweep.errors import ConfigError, LanguageError
+from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.offline import Grid
-from dysweep.upsert import carries_code, format_path
+from dysweep.upsert import RESERVED, carries_code, format_path
 
 logger = logging.getLogger("dysweep")
 
@@ -102,21 +102,26 @@ class Preview:
         return written
 
     def warn(self) -> None:
-        """Warn of points without a config, and of points with the same one, among the first 2,000."""
+        """Warn of what is doubtful in the first 2,000 points: no config, the same config, misspelt keys."""
         if carries_code(self.definition.space.tree) and not self.allow_eval:
             return
         first: dict[str, int] = {}
         equal: list[tuple[int, int]] = []
         broken: list[LanguageError] = []
+        suspects: dict[str, str] = {}
         place = 0
         for place, assignment in enumerate(islice(self.assignments(), _COMPARED_RUNS), start=1):
             try:
-                known = first.setdefault(json.dumps(self.config(assignment), sort_keys=True), place)
+                config = self.config(assignment)
             except LanguageError as error:
                 broken.append(error)
                 continue
+            suspects.update(_misspelt_keys(self.definition.base_config, config))
+            known = first.setdefault(json.dumps(config, sort_keys=True), place)
             if known != place:
                 equal.append((known, place))
+        for path, meant in suspects.items():
+            logger.warning("%s: the sweep adds this key to the config; did you mean %r?", path, meant)
         if broken:
             logger.warning("%d of %d runs will fail: %s", len(broken), place, broken[0])
         if equal:
@@ -151,6 +156,20 @@ def differences(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, s
             yield from differences(old, new, f"{path}[{index}]")
     elif type(base) is not type(config) or base != config:
         yield path, _flow(base), _flow(config)
+
+
+def _misspelt_keys(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Give the paths of keys that the base lacks, with the word that was probably meant."""
+    if isinstance(base, dict) and isinstance(config, dict):
+        for key, value in config.items():
+            below = f"{path}.{key}" if path else str(key)
+            if key in base:
+                yield from _misspelt_keys(base[key], value, below)
+            elif meant := misspelt(key, [*base, *RESERVED]):
+                yield below, meant
+    elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
+        for index, (old, new) in enumerate(zip(base, config, strict=True)):
+            yield from _misspelt_keys(old, new, f"{path}[{index}]")
 
 
 def _flow(value: Any) -> str:

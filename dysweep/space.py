@@ -135,6 +135,7 @@ class Space:
                 "the whole `parameters` cannot be one sweep node; put `sweep` below the key to sweep",
             )
         nodes = list(_sweep_nodes(tree, path))
+        _warn_of_seeming_nodes(tree, path)
         if any(node["sweep"] is False for _, node in nodes):
             logger.warning("`sweep: false` still marks a sweep; write `sweep: true`, or remove the node")
         names = _names([(found[len(path) :], node.get("sweep_identifier"), found) for found, node in nodes])
@@ -206,16 +207,25 @@ def _sweep_nodes(value: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]
         for word in ("sweep_identifier", "sweep_alias"):
             if word in value:
                 raise LanguageError(format_path(path), f"{word} without sweep; add `sweep: true` beside it")
+        for key, item in value.items():
+            yield from _sweep_nodes(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _sweep_nodes(item, (*path, index))
+
+
+def _warn_of_seeming_nodes(value: Any, path: Path) -> None:
+    if isinstance(value, dict) and "sweep" not in value:
         if value and _looks_swept(value):
             logger.warning(
                 "%s: this looks like a swept parameter and is a constant; to sweep it, add `sweep: true`",
                 format_path(path),
             )
         for key, item in value.items():
-            yield from _sweep_nodes(item, (*path, key))
+            _warn_of_seeming_nodes(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _sweep_nodes(item, (*path, index))
+            _warn_of_seeming_nodes(item, (*path, index))
 
 
 def _looks_swept(node: dict[str, Any]) -> bool:

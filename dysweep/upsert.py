@@ -438,10 +438,12 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _reserved(key: str, path: Path) -> LanguageError:
+    hints = {"sweep": "a sweep cannot stand inside the values of another, or in the base"}
+    hints |= dict.fromkeys((INSERT, REMOVE, OVERWRITE), f"it belongs into the list of a {OPERATIONS!r}")
+    hint = f"; {hints[key]}" if key in hints else ""
     return LanguageError(
         format_path((*path, key)),
-        f"{key!r} is a word of the sweep language and cannot be a key of the config"
-        + ("; a sweep cannot stand inside the values of another" if key == "sweep" else ""),
+        f"{key!r} is a word of the sweep language and cannot be a key of the config{hint}",
     )
 
 

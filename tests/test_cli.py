@@ -1,12 +1,14 @@
 """The commands: what they print, what they return, and what a user's mistakes give."""
 
 import json
-import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from dysweep import cli
 from dysweep.checkpoint import SweepDirectory
@@ -397,102 +399,6 @@ def test_code_runs_only_where_it_is_allowed(capsys):
     assert only.config()["x"] == 0.002
 
 
-BAD_CONFIGS = {
-    "an unknown key": ("bas_config: {}", "bas_config: no such setting; did you mean 'base_config'?"),
-    "a tab": ("base_config:\n\tlr: 1", "config.yaml, line 2, column 1: a tab character"),
-    "a key twice": ("project: a\nproject: b", "line 2, column 1: the key 'project' stands here twice"),
-    "a wrong type": ("count: many", "config.yaml: count: 'many' is not a whole number"),
-    "a number as project": ("project: 3", "project: 3 is not text; write it in quotes"),
-    "no mapping": ("- 1", "a mapping of settings is needed"),
-    "an empty file": ("", "a mapping of settings is needed"),
-    "no base": ("sweep_configuration: {a: {sweep: true, values: [1]}}", "base_config: missing"),
-    "no space": ("base_config: {}", "sweep_configuration: missing"),
-    "a missing file": ("base_config: nowhere.yaml", "nowhere.yaml: cannot be read"),
-    "an empty space": ("base_config: {a: 1}\nsweep_configuration: {a: 2}", "nothing is swept"),
-    "a misspelled W&B key": (
-        "base_config: {}\nsweep_configuration: {metod: grid, parameters: {a: {sweep: true, values: [1]}}}",
-        "sweep_configuration.metod: no such key; did you mean 'method'?",
-    ),
-    "a value that does not fit": (
-        "base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1, {dy__list__operations: []}]}}",
-        "sweep_configuration.a.values[1].dy__list__operations: dy__list__operations needs a list",
-    ),
-    "random search": (
-        "base_config: {}\nmethod: random\nsweep_configuration: {a: {sweep: true, values: [1]}}",
-        "sweep_configuration.method: 'random' cannot be served without W&B",
-    ),
-    "a distribution in a grid": (
-        "base_config: {}\nsweep_configuration: {a: {sweep: true, min: 0.0, max: 1.0}}",
-        "sweep_configuration.a: a grid needs finitely many values",
-    ),
-    "probabilities in a grid": (
-        "base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1, 2], probabilities: [0.1, 0.9]}}",
-        "sweep_configuration.a.probabilities: a grid takes every value once",
-    ),
-    "a run name of no parameter": (
-        "base_config: {}\nrun_name: '{lrr}'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
-        "run_name: 'lrr' is no parameter; did you mean 'lr'?",
-    ),
-    "a file without -c": ("project: study", "did you mean -c config.yaml?"),
-    "a date": ("base_config: {a: !!timestamp 2020-01-01}", "base_config.a: a date cannot stand in a config"),
-}
-
-
-@pytest.mark.parametrize("text, message", BAD_CONFIGS.values(), ids=BAD_CONFIGS)
-def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
-    if "!!timestamp" in text:
-        text += "\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
-    Path("config.yaml").write_text(text)
-    before = sorted(os.listdir())
-    code = cli.create(["config.yaml"] if "-c" in message else ["-c", "config.yaml"])
-    out, err = capsys.readouterr()
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("dysweep_create: ") and message in err
-    assert sorted(os.listdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["--package", "functions"], 2, "--function: missing"),
-        (["--function", "record"], 2, "--package: missing"),
-        (["--package", "nowhere.at.all", "--function", "f"], 2, "there is no module 'nowhere.at.all'"),
-        (["--package", "functions", "--function", "recrod"], 2, "did you mean 'record'?"),
-        (
-            ["--package", "functions", "--function", "no_parameters"],
-            2,
-            "def no_parameters(config, checkpoint_dir)",
-        ),
-        (["--package", "functions", "--function", "more"], 2, "missing a required argument: 'epochs'"),
-        (
-            ["--package", "functions", "--function", "record", "--run_additional_args", "x"],
-            2,
-            "is no key:value",
-        ),
-        (["--package", "functions", "--function", "record", "--sweep_id", "abcd"], 1, "no sweep 'abcd'"),
-        (["--package", "functions", "--function", "record", "--sweep_id", "../abcd"], 2, "'..' is no id"),
-        (["--package", "functions", "--function", "record", "--sweep_id", "a/b/c/d"], 2, "is no id"),
-        (["--package", "functions", "--function", "record", "--resume"], 2, "sweep_id: missing"),
-        (["--package", "functions", "--function", "record", "--sweep_id"], 2, "expected one argument"),
-        (["--package", "functions", "--function", "record", "--cuont", "3"], 2, "did you mean '--count'?"),
-        (["--package", "functions", "--function", "record", "--count", "x"], 2, "'x' is not a whole number"),
-        (
-            ["--package", "functions", "--function", "record", "--mode", "on"],
-            2,
-            "'on' is not online or offline",
-        ),
-        (["--package", "functions", "--function", "record", "--base_config.a"], 2, "a value is missing"),
-    ],
-)
-def test_wrong_usage_gives_one_line_and_leaves_nothing(capsys, arguments, code, message):
-    before = sorted(os.listdir())
-    assert cli.run_resume(["-c", "config.yaml", *arguments]) == code
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert message in err
-    assert [name for name in sorted(os.listdir()) if name != "__pycache__"] == before
-
-
 def test_a_package_that_fails_to_import_shows_its_traceback(capsys):
     Path("broken.py").write_text("import nothing_like_this\n")
     assert cli.run_resume(["-c", "config.yaml", "--package", "broken", "--function", "main"]) == 2
@@ -535,7 +441,62 @@ def test_a_custom_directory_is_the_sweep_directory_itself(capsys):
     assert run("record", "--sweep_id", sweep_id, "--custom_checkpoint_dir", "mine") == 0
 
 
-def test_help_and_version_exit_with_success(start):
-    for script in ("dysweep_create", "dysweep_run_resume"):
+def test_help_explains_what_the_command_uses(start):
+    shown = {}
+    for script in ("dysweep_create", "dysweep_run_resume", "dysweep_status", "dysweep_sync"):
         process = start(script, "--help")
-        assert "--allow_eval" in process.communicate()[0] and process.returncode == 0
+        shown[script] = process.communicate()[0]
+        assert process.returncode == 0 and "Union" not in shown[script] and "null" not in shown[script]
+    assert "--allow_eval [true|false]" in shown["dysweep_create"]
+    assert "--count" not in shown["dysweep_create"] and "--count N" in shown["dysweep_run_resume"]
+    assert "--method grid|random|bayes" in shown["dysweep_run_resume"]
+    assert "(default: 120.0)" in shown["dysweep_sync"] and "--grace" not in shown["dysweep_sync"]
+
+
+def test_an_option_of_another_command_is_refused(capsys):
+    assert cli.create(["-c", "config.yaml", "--count", "3"]) == 2
+    assert "--count: dysweep_create has no use for it; dysweep_run_resume has" in capsys.readouterr().err
+
+
+def test_all_settings_are_printed_as_a_file_that_makes_the_same_sweep(capsys):
+    config = str(ROOT / "tutorials/quickstart/config.yaml")
+    assert cli.create(["-c", config, "--dry_run", "--limit", "48"]) == 0
+    before = capsys.readouterr().out
+    assert cli.create(["-c", config, "--run_name", "{model}", "--print_config"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "# W&B's search method, if sweep_configuration has none; grid by default (grid|random|bayes)"
+        in printed
+    )
+    assert "run_name: '{model}'" in printed and "grace" not in printed
+    Path("printed.yaml").write_text(printed)
+    assert cli.create(["-c", "printed.yaml", "--dry_run", "--limit", "48"]) == 0
+    assert capsys.readouterr().out == before
+
+
+def test_editors_get_a_schema_of_the_file(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.create(["--print_schema"])
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.validate(yaml.safe_load((ROOT / "tutorials/quickstart/config.yaml").read_text()), schema)
+    for wrong in ({"bas_config": {}}, {"count": "many"}, {"method": "grd"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+    Path("config.json").write_text('{"$schema": "schema.json", "base_config": {}}')
+    assert cli.create(["-c", "config.json"]) == 2
+    assert "sweep_configuration: missing" in capsys.readouterr().err
+
+
+def test_the_shell_completes_options_and_their_values(start, tmp_path):
+    script = tmp_path / "completion"
+    script.write_text(start("dysweep_run_resume", "--print_completion", "bash").communicate()[0])
+    ask = f"""
+        source {script}
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_dysweep_run_resume; echo "${{COMPREPLY[@]}}"
+    """
+    for words, completed in [
+        (["--swee"], "--sweep_configuration --sweep_id --sweep_name"),
+        (["--goal", ""], "min"),
+    ]:
+        command = ["bash", "-c", ask, "bash", "dysweep_run_resume", *words]
+        assert completed in subprocess.run(command, capture_output=True, text=True).stdout
