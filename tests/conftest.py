@@ -78,6 +78,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("seed", range(metafunc.config.getoption("rounds")))
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest test, for which the others would have to wait at the end."""
+    items.sort(key=lambda item: item.name != "test_the_notebook_runs_from_start_to_end")
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print what the chaos tests have counted."""
     reports = [dict(each.user_properties) for each in terminalreporter.getreports("passed")]
