@@ -200,7 +200,7 @@ def _status(options: StatusOptions) -> int:
         screen.show(screen.sweeps(sweeps_below(Path(options.default_root_dir), options.max_attempts)))
         return 0
     where = Location(options.default_root_dir, options.custom_checkpoint_dir, None, None, online=False)
-    directory = where.find(options.sweep_id)
+    directory = where.find_to_read(options.sweep_id)
     if options.log is not None:
         sys.stdout.write(last_log(directory, options.log))
         return 0

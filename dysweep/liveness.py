@@ -47,12 +47,19 @@ class Owner:
             started=now(),
         )
 
+    @classmethod
+    def unknown(cls, maker: str, started: str) -> Owner:
+        """Stand for a process that has ended and of which nothing is known but what it was part of."""
+        return cls(maker, 0, None, None, None, None, 0, started)
+
     def alive(self) -> bool | None:
         """Tell whether the process lives, as far as this process can see by itself.
 
         Returns:
             None if it runs where this process cannot look (another host, another container).
         """
+        if self.pid == 0:
+            return False
         me = Owner.current()
         if self.slurm_job_id and self.slurm_job_id == me.slurm_job_id:
             if self.slurm_restart_count < me.slurm_restart_count:

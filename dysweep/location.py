@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.legacy import NAME, is_old, sweep_of_metadata
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,22 @@ class Location:
             raise ConfigError(f"sweep_id: the sweep in {directory.path} is {here}, not {elsewhere}")
         return directory
 
+    def find_to_read(self, sweep: str) -> SweepDirectory:
+        """Find the directory of a sweep, also of one that dysweep 0.1 has made and that nobody has continued.
+
+        Raises:
+            NotFoundError: there is no such sweep.
+            DirectoryError: its record is damaged, or of another format version.
+        """
+        directory = self.directory(self.of(sweep).sweep_id)
+        return directory if is_old(directory) else self.find(sweep)
+
     def _no_sweep(self, directory: SweepDirectory, sweep_id: str) -> str:
+        if is_old(directory):
+            return (
+                f"sweep_id: {directory.path} was made by {NAME}, with a sweep that W&B serves; "
+                "to go on with it, say where (--project NAME, or entity/project/id), and unset WANDB_MODE"
+            )
         root = Path(self.root)
         known = sorted(
             path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
@@ -97,9 +113,14 @@ class Location:
 def _fetch(directory: SweepDirectory, path: SweepPath) -> None:
     from dysweep import tracking
 
-    path, text = tracking.load_metadata(path)
     try:
+        path, text = tracking.load_metadata(path)
         sweep = replace(Sweep.from_stored(json.loads(text)), entity=path.entity)
+    except NotFoundError:
+        old = tracking.load_old_metadata(path)
+        if old is None:
+            raise
+        sweep = sweep_of_metadata(*old)
     except ValueError as error:
         raise DirectoryError(f"sweep_id: W&B's metadata of {path} cannot be read: {error}") from None
     with contextlib.suppress(ConfigError):  # another agent has just made it

@@ -31,6 +31,7 @@ from dysweep.errors import (
 )
 from dysweep.execution import Job, Result, StopSignals
 from dysweep.files import load_file
+from dysweep.legacy import adopt
 from dysweep.location import Location
 from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
@@ -194,7 +195,7 @@ def open_sweep(
         DirectoryError: its record is damaged.
     """
     here = Location(os.fspath(root), None, None, None, online=False)
-    return read_status(here.find(sweep_id), max_attempts)
+    return read_status(here.find_to_read(sweep_id), max_attempts)
 
 
 def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
@@ -413,6 +414,7 @@ def work(
         raise ConfigError("sweep_id: missing; say which sweep to work on")
     directory = location(config).find(config.sweep_id)
     sweep = directory.sweep
+    adopt(directory)
     if sweep.online and _mode(config) == "offline":
         raise ConfigError(
             f"sweep_id: W&B serves the sweep {sweep.path}, so its runs need W&B; unset WANDB_MODE, "

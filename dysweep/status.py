@@ -15,6 +15,7 @@ from typing import Any
 
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.legacy import NAME, OldRun, find_old, is_old, old_runs, unadopted
 from dysweep.liveness import Owner
 from dysweep.offline import Grid
 from dysweep.runs import Attempt, End, RunDirectory, State
@@ -152,7 +153,9 @@ class SweepStatus:
         Raises:
             NotFoundError: there is no such run, or it has no config.
         """
-        config = SweepDirectory(self.directory).run(run_id).config()
+        directory = SweepDirectory(self.directory)
+        old = find_old(directory, run_id)
+        config = directory.run(run_id).config() if old is None else old.config
         if config is None:
             raise NotFoundError(f"{run_id}: its config could not be made")
         return config
@@ -201,6 +204,9 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
         NotFoundError: here is no sweep.
         DirectoryError: its record is damaged.
     """
+    if is_old(directory):
+        old = tuple(map(_old_run_status, old_runs(directory.path)))
+        return SweepStatus(directory.path, unadopted(directory), None, old, ())
     sweep = directory.sweep
     runs, damaged = [], []
     for run in directory.runs():
@@ -253,6 +259,19 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
     )
 
 
+def _old_run_status(run: OldRun) -> RunStatus:
+    return RunStatus(
+        run_id=run.run_id,
+        state=str(run.state),
+        attempts=1,
+        host=NAME,
+        started=run.started,
+        ended=run.ended,
+        error=run.error,
+        history=(AttemptStatus(str(run.state), NAME, None, None, run.started, run.ended),),
+    )
+
+
 def _up_to(last: Attempt) -> list[Attempt]:
     return [Attempt(last.run, number) for number in range(1, last.number)] + [last]
 
@@ -291,10 +310,12 @@ def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
     Raises:
         NotFoundError: there is none.
     """
-    paths = sorted(root.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
-    if not paths:
+    new = sorted(root.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    old = [path for path in sorted(root.glob("checkpoints-*")) if is_old(SweepDirectory(path))]
+    if not new and not old:
         raise NotFoundError(f"default_root_dir: no sweep below {root}")
-    return [read_status(SweepDirectory(path.parent), max_attempts, details=False) for path in paths]
+    directories = [SweepDirectory(path) for path in (*old, *(path.parent for path in new))]
+    return [read_status(directory, max_attempts, details=False) for directory in directories]
 
 
 def last_log(directory: SweepDirectory, run_id: str) -> str:
@@ -303,6 +324,8 @@ def last_log(directory: SweepDirectory, run_id: str) -> str:
     Raises:
         NotFoundError: there is no such run, or it has not been started.
     """
+    if old := find_old(directory, run_id):
+        return old.log
     last = directory.run(run_id).last_attempt()
     if last is None or not last.log_path.exists():
         raise NotFoundError(f"{run_id}: it has not been started, so there is no log")

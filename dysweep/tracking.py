@@ -135,6 +135,24 @@ def load_metadata(path: SweepPath) -> tuple[SweepPath, str]:
     return SweepPath(run.entity, path.project, path.sweep_id), text
 
 
+def load_old_metadata(path: SweepPath) -> tuple[SweepPath, dict[str, Any], dict[str, Any]] | None:
+    """Read what dysweep 0.1 kept with a sweep: the config of a run whose name holds the sweep's id.
+
+    Returns:
+        where the sweep is, with its entity, the config, and W&B's sweep configuration; None if there is none.
+
+    Raises:
+        TrackingError: W&B could not be asked.
+    """
+    named = {"display_name": f"HIERARCHICAL_SWEEP_{path.sweep_id}"}
+    with _sdk("W&B could not be asked"), _quiet_sdk():
+        api = wandb.Api({"entity": path.entity})
+        for run in api.runs(path.place, filters=named, per_page=1):
+            sweep = SweepPath(run.entity, path.project, path.sweep_id)
+            return sweep, dict(run.config), dict(api.sweep(str(sweep)).config)  # type: ignore[no-untyped-call]
+        return None
+
+
 @dataclass(frozen=True)
 class TrackedRun:
     """A run as W&B knows it.

@@ -12,7 +12,7 @@ LAYERS = [
     {"parallel", "report", "screen"},
     {"agent", "location", "naming", "preview", "sync"},
     {"execution", "lost", "status"},
-    {"offline", "tracking"},
+    {"legacy", "offline", "tracking"},
     {"checkpoint"},
     {"runs"},
     {"liveness"},

@@ -265,7 +265,7 @@ def _lookup(run: Run, key: str) -> Any:
     first, *rest = key.split(".")
     if first != "config":
         return {"jobType": run.job_type, "state": run.state, "sweep": run.sweep, "group": run.group,
-                "name": run.name, "tags": run.tags}[first]  # fmt: skip
+                "name": run.name, "tags": run.tags, "display_name": run.display_name}[first]  # fmt: skip
     found: Any = run.values
     for part in (part for part in rest if part != "value"):
         found = found.get(part) if isinstance(found, dict) else None

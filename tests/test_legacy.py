@@ -1,0 +1,132 @@
+"""Sweeps of dysweep 0.1.
+
+`data/dysweep_0_1` was written by dysweep 0.1.6 itself, with W&B's agent replaced by a loop over four points.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import wandb
+
+import dysweep
+from dysweep import cli
+from dysweep.checkpoint import SweepPath
+from dysweep.legacy import sweep_of_metadata
+
+DATA = Path(__file__).parent / "data"
+OLD = DATA / "dysweep_0_1"
+METADATA = [json.loads(line) for line in (OLD / "metadata.jsonl").read_text().splitlines()]
+VECTORS = {each["id"]: each for each in map(json.loads, (DATA / "vectors.jsonl").read_text().splitlines())}
+FUNCTIONS = """
+import json, wandb
+
+def goes_on(config, checkpoint_dir):
+    saved = checkpoint_dir / "state.json"
+    wandb.log({"begun_at": json.loads(saved.read_text())["epoch"] if saved.exists() else 0})
+    with open("executed", "a") as file:
+        file.write(json.dumps(config) + "\\n")
+"""
+
+
+@pytest.fixture
+def old_directory(own_folder):
+    (own_folder / "functions.py").write_text(FUNCTIONS)
+    return shutil.copytree(OLD / "checkpoints-a1b2c3d4", own_folder / "dysweep_logs/checkpoints-a1b2c3d4")
+
+
+def files(folder):
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_directory_is_read_and_not_changed(old_directory, capsys):
+    before = files(old_directory)
+    assert cli.status([]) == 0
+    assert capsys.readouterr().out.split()[:4] == ["a1b2c3d4", "dysweep", "0.1", "2"]
+    assert cli.status(["--sweep_id", "a1b2c3d4"]) == 0
+    out = capsys.readouterr().out
+    assert "2 finished  1 failed  1 crashed" in out and "x7p2qz4m  failed " in out
+    assert cli.status(["--sweep_id", "a1b2c3d4", "--log", "x7p2qz4m"]) == 0
+    assert capsys.readouterr().out.startswith("training with 0.1\nException while running")
+    assert cli.status(["--sweep_id", "a1b2c3d4", "--csv", "runs.csv"]) == 0
+    sweep = dysweep.open_sweep("a1b2c3d4")
+    assert {run.run_id: run.state for run in sweep.runs} == {
+        "3k1f9a0b": "finished", "q9w3e7r2": "finished", "x7p2qz4m": "failed", "m0n8c5d1": "crashed"
+    }  # fmt: skip
+    [failed] = [run for run in sweep.runs if run.error]
+    assert (failed.error["type"], failed.error["message"]) == ("ValueError", "the loss is nan\nat step 3")
+    assert sweep.config("q9w3e7r2")["model"] == {"class_path": "Big", "init_args": {"width": 9}}
+    assert files(old_directory) == before
+
+
+def test_where_its_sweep_is_has_to_be_said(old_directory, capsys, monkeypatch):
+    before = files(old_directory)
+    work = ["--package", "functions", "--function", "goes_on", "--sweep_id", "a1b2c3d4", "--resume"]
+    assert cli.run_resume(work) == 1
+    assert "was made by dysweep 0.1, with a sweep that W&B serves" in capsys.readouterr().err
+    assert files(old_directory) == before
+
+
+@pytest.mark.parametrize("kept", METADATA, ids=[each["id"] for each in METADATA])
+def test_what_was_kept_in_wandb_gives_the_same_configs(kept):
+    configuration = {"method": "grid", "parameters": kept["parameters"]}
+    sweep = sweep_of_metadata(SweepPath("team", "study", "abc"), kept["metadata"], configuration)
+    assert sweep.compiled.parameters.keys() == kept["parameters"].keys()
+    for point in VECTORS[kept["id"]]["assignments"]:
+        old_names = [name if name in kept["parameters"] else None for name in point["flat"]]
+        if None in old_names:  # dysweep 0.1 named elements of lists otherwise
+            old_names = list(kept["parameters"])
+        assignment = dict(zip(old_names, point["flat"].values(), strict=True))
+        assert sweep.compiled.resolve(sweep.base_config, assignment, allow_eval=True) == point["config"]
+
+
+def test_it_goes_on_with_its_lost_runs_and_with_new_ones(old_directory, server, capsys, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    kept = json.loads((OLD / "metadata.json").read_text())
+    sweep_id = wandb.sweep(kept["sweep"], project="study")
+    wandb.init(project="study", name=f"HIERARCHICAL_SWEEP_{sweep_id}", config=kept["metadata"]).finish()
+    for run_id in ("3k1f9a0b", "q9w3e7r2", "x7p2qz4m", "m0n8c5d1"):
+        run = wandb.init(project="study", id=run_id)
+        run.log({"loss": 1.0})
+        run.finish()
+        server.backend.run(run_id).sweep = sweep_id
+    for name in ("WANDB_SWEEP_ID", "WANDB_PROJECT", "WANDB_ENTITY"):
+        os.environ.pop(name, None)  # wandb.sweep leaves them
+    old_directory.rename(old_directory.with_name(f"checkpoints-{sweep_id}"))
+    work = ["--package", "functions", "--function", "goes_on", "--sweep_id", f"researcher/study/{sweep_id}"]
+
+    assert cli.run_resume([*work, "--resume"]) == 0
+    err = capsys.readouterr().err
+    assert "4 runs of dysweep 0.1 are continued in" in err and "2 runs finished" in err
+    executed = [json.loads(line) for line in Path("executed").read_text().splitlines()]
+    assert [config["model"].get("class_path") for config in executed] == ["Net", "Big"]
+    for run_id in ("m0n8c5d1", "x7p2qz4m"):
+        tracked = server.backend.run(run_id)
+        assert [line["_step"] for line in tracked.history] == [0, 1]
+        assert (tracked.history[1]["begun_at"], tracked.state, tracked.sweep) == (1, "finished", sweep_id)
+    assert dysweep.open_sweep(sweep_id).counts == {"pending": 4, "finished": 4}
+
+    assert cli.run_resume([*work, "--count", "1"]) == 0
+    config = json.loads(Path("executed").read_text().splitlines()[-1])
+    assert config["layers"] == [{"n": 1}, {"n": 5}] and config["epochs"] == 3
+    assert config["model"] == {"class_path": "Net", "init_args": {"width": 2}}
+    assert dysweep.open_sweep(sweep_id).counts == {"pending": 3, "finished": 5}
+    assert cli.run_resume([*work, "--resume"]) == 0
+    assert "no run to resume" in capsys.readouterr().err
+
+
+def test_what_was_interrupted_while_it_was_taken_over_is_completed(old_directory, server, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    kept = json.loads((OLD / "metadata.json").read_text())
+    sweep = sweep_of_metadata(SweepPath("researcher", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])
+    directory = dysweep.checkpoint.SweepDirectory(old_directory)
+    directory.create(sweep)
+    dysweep.legacy.adopt(directory)
+    lost = old_directory / "runs/m0n8c5d1"
+    (lost / "checkpoint").rename(old_directory / "2_-_-_-_m0n8c5d1")  # as if it had ended before this step
+    dysweep.legacy.adopt(directory)
+    assert (lost / "checkpoint/state.json").exists() and not list(old_directory.glob("*_-_-_-_*"))
+    counts = dysweep.open_sweep("a1b2c3d4").counts
+    assert counts == {"pending": 4, "finished": 2, "failed": 1, "crashed": 1}
