@@ -20,13 +20,29 @@ from collections.abc import Iterable
 
 
 class DysweepError(Exception):
-    """Base class of everything that dysweep reports to its user."""
+    """Base class of everything that dysweep reports to its user.
+
+    Example:
+        >>> import dysweep
+        >>> try:
+        ...     dysweep.open_sweep("nothing")
+        ... except dysweep.DysweepError as error:
+        ...     print(type(error).__name__)
+        NotFoundError
+    """
 
     exit_code = 1
 
 
 class ConfigError(DysweepError, ValueError):
-    """A setting, or a file of settings, is wrong."""
+    """A setting, or a file of settings, is wrong.
+
+    Example:
+        >>> import dysweep
+        >>> dysweep.dysweep_run_resume(cuont=3)
+        Traceback (most recent call last):
+        dysweep.errors.ConfigError: cuont: no such setting; did you mean 'count'?
+    """
 
     exit_code = 2
 
@@ -37,6 +53,12 @@ class LanguageError(ConfigError):
     Args:
         path: where in the YAML, as `sweep_configuration.trainer.optimizer.values[2]`.
         problem: what is wrong there, what is allowed, how to mend it.
+
+    Example:
+        >>> import dysweep
+        >>> dysweep.Space.compile({"lr": {"sweep": True, "values": 3}})
+        Traceback (most recent call last):
+        dysweep.errors.LanguageError: sweep_configuration.lr.values: a list is needed, as `[3]`
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -49,21 +71,52 @@ class LanguageError(ConfigError):
 
 
 class FunctionError(DysweepError, TypeError):
-    """The function to run cannot be imported, or cannot be called with the arguments that it would get."""
+    """The function to run cannot be imported, or cannot be called with the arguments that it would get.
+
+    Example:
+        >>> import dysweep
+        >>> dysweep.dysweep_run_resume(sweep_id="4f1c", function=lambda config: None)
+        Traceback (most recent call last):
+        dysweep.errors.FunctionError: <lambda>(config): cannot be called with config, checkpoint_dir ...
+    """
 
     exit_code = 2
 
 
 class NotFoundError(DysweepError, LookupError):
-    """There is no such sweep or run."""
+    """There is no such sweep or run.
+
+    Example:
+        >>> import dysweep
+        >>> dysweep.open_sweep("nothing")
+        Traceback (most recent call last):
+        dysweep.errors.NotFoundError: sweep_id: no sweep 'nothing' in ...
+    """
 
 
 class DirectoryError(DysweepError, OSError):
-    """A sweep directory, or a file in it, cannot be read or written."""
+    """A sweep directory, or a file in it, cannot be read or written.
+
+    Example:
+        >>> import dysweep, pathlib
+        >>> pathlib.Path("dysweep_logs/checkpoints-4f1c").mkdir(parents=True)
+        >>> pathlib.Path("dysweep_logs/checkpoints-4f1c/sweep.json").touch()
+        >>> dysweep.open_sweep("4f1c")
+        Traceback (most recent call last):
+        dysweep.errors.DirectoryError: ...sweep.json: damaged or unreadable ...
+    """
 
 
 class TrackingError(DysweepError, RuntimeError):
-    """W&B refused something, or could not be reached."""
+    """W&B refused something, or could not be reached.
+
+    Example:
+        >>> import dysweep
+        >>> sweep = {"lr": {"sweep": True, "values": [0.1, 0.01]}}
+        >>> dysweep.dysweep_run_resume(mode="online", base_config={}, sweep_configuration=sweep)
+        Traceback (most recent call last):
+        dysweep.errors.TrackingError: project: missing, and W&B needs it to serve the sweep ...
+    """
 
 
 class Preempted(BaseException):
@@ -73,6 +126,17 @@ class Preempted(BaseException):
 
     Args:
         signum: the number of the signal.
+
+    Example:
+        >>> from dysweep import Preempted
+        >>> def train(config, checkpoint_dir):
+        ...     try:
+        ...         ...  # train
+        ...     except Preempted:
+        ...         ...  # save to checkpoint_dir, within `grace` seconds
+        ...         raise
+        >>> issubclass(Preempted, Exception)
+        False
     """
 
     def __init__(self, signum: int = signal.SIGTERM) -> None:

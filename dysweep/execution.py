@@ -98,6 +98,16 @@ def preempted() -> bool:
     """Tell a function that polls whether it has to stop: its process was told to, or its run was ended.
 
     The function also gets `Preempted` raised; asking is for code that runs in other threads or swallows that.
+
+    Example:
+        >>> import dysweep
+        >>> def train(config, checkpoint_dir):
+        ...     for epoch in range(config["epochs"]):
+        ...         ...  # train, then save to checkpoint_dir
+        ...         if dysweep.preempted():
+        ...             return
+        >>> dysweep.preempted()
+        False
     """
     return _active is not None and (_active.received is not None or _active.run_ended is not None)
 

@@ -83,6 +83,12 @@ class ResumableSweepConfig:
         lease: seconds without a heartbeat after which a process on another host counts as dead.
         grace: seconds that a function has to stop after SIGTERM, SIGINT or SIGUSR1.
         allow_eval: run code (`dy__eval`) that stands in the sweep's configuration.
+
+    Example:
+        >>> from dysweep import ResumableSweepConfig
+        >>> config = ResumableSweepConfig(project="study", count=10, recover=True)
+        >>> config.default_root_dir
+        './dysweep_logs'
     """
 
     default_root_dir: str = "./dysweep_logs"
@@ -134,6 +140,19 @@ def dysweep_run_resume(
         DysweepError: the settings are wrong, or the sweep cannot be worked on.
         Exception: what the function raised, with rerun_id only; other runs record it and go on.
         Preempted: the process was told to stop.
+
+    Example:
+        >>> import dysweep
+        >>> def train(config, checkpoint_dir):
+        ...     return config["lr"] * 2
+        >>> sweep_id = dysweep.dysweep_run_resume(
+        ...     mode="offline",
+        ...     base_config={"lr": 1.0},
+        ...     sweep_configuration={"lr": {"sweep": True, "values": [0.1, 0.01]}},
+        ... )
+        >>> dysweep.dysweep_run_resume(mode="offline", sweep_id=sweep_id, function=train)
+        >>> dysweep.open_sweep(sweep_id).counts
+        {'finished': 2}
     """
     config = make_config(conf, settings)
     if config.sweep_id is None:
@@ -163,6 +182,17 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
 
     Raises:
         DysweepError: there is no such sweep, or W&B did not take it.
+
+    Example:
+        >>> import dysweep
+        >>> sweep_id = dysweep.dysweep_run_resume(
+        ...     mode="offline",
+        ...     base_config={},
+        ...     sweep_configuration={"lr": {"sweep": True, "values": [0.1, 0.01]}},
+        ... )
+        >>> dysweep.dysweep_run_resume(sweep_id=sweep_id, function=lambda config, checkpoint_dir: None)
+        >>> dysweep.dysweep_sync(sweep_id=sweep_id, project="study")
+        'http...study/sweeps/...'
     """
     from dysweep import tracking
     from dysweep.sync import sync
@@ -193,6 +223,17 @@ def open_sweep(
     Raises:
         NotFoundError: there is no such sweep.
         DirectoryError: its record is damaged.
+
+    Example:
+        >>> import dysweep
+        >>> sweep_id = dysweep.dysweep_run_resume(
+        ...     mode="offline",
+        ...     base_config={"seed": 0},
+        ...     sweep_configuration={"lr": {"sweep": True, "values": [0.1, 0.01]}},
+        ... )
+        >>> sweep = dysweep.open_sweep(sweep_id)
+        >>> sweep.counts
+        {'pending': 2}
     """
     here = Location(os.fspath(root), None, None, None, online=False)
     return read_status(here.find_to_read(sweep_id), max_attempts)
@@ -233,6 +274,11 @@ def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T])
 
     Raises:
         ConfigError: an unknown key (with the closest match), or a value of a wrong type.
+
+    Example:
+        >>> from dysweep import ResumableSweepConfig, parse_dictionary_onto_dataclass
+        >>> parse_dictionary_onto_dataclass({"count": 3, "lease": 60}, ResumableSweepConfig).lease
+        60.0
     """
     hints = typing.get_type_hints(cls)
     checked = {}
@@ -277,6 +323,11 @@ def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         NotFoundError: no run of a dysweep sweep has this config.
+
+    Example:
+        >>> from dysweep import hierarchical_config
+        >>> hierarchical_config({"lr": 0.1, "dy_config": {"optimizer": {"lr": 0.1}}})
+        {'optimizer': {'lr': 0.1}}
     """
     try:
         return copy.deepcopy(dict(config["dy_config"]))

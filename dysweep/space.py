@@ -106,6 +106,15 @@ class Space:
         tree: the hierarchical parameters as written.
         swept: the swept parameters in document order.
         path: where the parameters stand in the YAML, for messages.
+
+    Example:
+        >>> from dysweep import Space
+        >>> model = {"sweep": True, "sweep_alias": ["small", "large"], "values": [{}, {"width": 64}]}
+        >>> space = Space.compile({"model": model, "epochs": 5})
+        >>> space.parameters
+        {'model': {'values': ['small', 'large']}}
+        >>> space.resolve({"model": {"width": 8}}, {"model": "large"})
+        {'model': {'width': 64}, 'epochs': 5}
     """
 
     tree: dict[str, Any]
@@ -125,6 +134,10 @@ class Space:
 
         Raises:
             LanguageError: a sweep node is malformed, or an identifier is used twice.
+
+        Example:
+            >>> Space.compile({"net": {"lr": {"sweep": True, "values": [0.1, 0.01]}}}).parameters
+            {'lr': {'values': [0.1, 0.01]}}
         """
         if not isinstance(parameters, Mapping):
             raise LanguageError(format_path(path), "the parameters are a mapping of settings to sweep")
@@ -144,7 +157,12 @@ class Space:
 
     @cached_property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """The flat parameters, name to W&B parameter: what W&B gets."""
+        """The flat parameters, name to W&B parameter: what W&B gets.
+
+        Example:
+            >>> Space.compile({"lr": {"sweep": True, "min": 0.001, "max": 0.1}}).parameters
+            {'lr': {'min': 0.001, 'max': 0.1}}
+        """
         return {parameter.name: parameter.to_wandb() for parameter in self.swept}
 
     def resolve(
@@ -163,6 +181,11 @@ class Space:
 
         Raises:
             LanguageError: the assignment does not fit the base; the message names the path in the YAML.
+
+        Example:
+            >>> space = Space.compile({"net": {"lr": {"sweep": True, "values": [0.1, 0.01]}}})
+            >>> space.resolve({"seed": 0, "net": {"lr": 1.0}}, {"lr": 0.01})
+            {'seed': 0, 'net': {'lr': 0.01}}
         """
         chosen = {
             parameter.path: parameter.decode(assignment[parameter.name])
@@ -175,7 +198,13 @@ class Space:
         )
 
     def to_json(self) -> str:
-        """Write the space as one JSON text."""
+        """Write the space as one JSON text.
+
+        Example:
+            >>> space = Space.compile({"lr": {"sweep": True, "values": [0.1, 0.01]}})
+            >>> Space.from_json(space.to_json()) == space
+            True
+        """
         swept = [{"name": p.name, "path": p.path, "labels": p.labels} for p in self.swept]
         return json.dumps({"path": self.path, "tree": self.tree, "swept": swept}, ensure_ascii=False)
 
@@ -185,6 +214,11 @@ class Space:
 
         Raises:
             ValueError: the text is no space.
+
+        Example:
+            >>> text = Space.compile({"lr": {"sweep": True, "values": [0.1, 0.01]}}).to_json()
+            >>> Space.from_json(text).parameters
+            {'lr': {'values': [0.1, 0.01]}}
         """
         try:
             stored = json.loads(text)

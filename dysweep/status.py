@@ -95,6 +95,26 @@ class SweepStatus:
         total: how many runs it has in all; None if W&B decides.
         runs: the runs that were started, in the order of their ids.
         damaged: what is wrong with runs that cannot be read.
+
+    Example:
+        >>> import dysweep, wandb
+        >>> def train(config, checkpoint_dir):
+        ...     wandb.log({"loss": config["lr"] ** 2})
+        >>> sweep_id = dysweep.dysweep_run_resume(
+        ...     mode="offline",
+        ...     base_config={"seed": 0},
+        ...     sweep_configuration={"lr": {"sweep": True, "values": [1, 2, 3]}},
+        ... )
+        >>> dysweep.dysweep_run_resume(sweep_id=sweep_id, function=train, count=2)
+        >>> sweep = dysweep.open_sweep(sweep_id)
+        >>> sweep.counts
+        {'pending': 1, 'finished': 2}
+        >>> [(run.assignment["lr"], run.metrics["loss"]) for run in sweep.runs]
+        [(1, 1), (2, 4)]
+        >>> sweep.config(sweep.runs[0].run_id)
+        {'seed': 0, 'lr': 1}
+        >>> list(sweep.to_dataframe()["loss"])
+        [1, 4]
     """
 
     directory: Path

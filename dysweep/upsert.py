@@ -73,6 +73,14 @@ def upsert(
 
     Raises:
         LanguageError: the patch does not fit; the message names the path in the YAML.
+
+    Example:
+        >>> from dysweep import upsert
+        >>> config = {"optimizer": {"class_path": "SGD", "init_args": {"lr": 0.1}}, "layers": [8, 8]}
+        >>> upsert(config, {"optimizer": {"init_args": {"momentum": 0.9}}})["optimizer"]
+        {'class_path': 'SGD', 'init_args': {'lr': 0.1, 'momentum': 0.9}}
+        >>> upsert(config, {"layers": {"dy__list__operations": [{"dy__insert": [-1, 16]}]}})["layers"]
+        [8, 8, 16]
     """
     top = {"": copy_tree(config, config_path, reserved=RESERVED)}
     try:
