@@ -104,7 +104,8 @@ def _bar(status: SweepStatus) -> RenderableType:
     if status.total is None:
         shown.add_row(words)
     else:
-        bar = ProgressBar(status.total, finished, width=_BAR_WIDTH)
+        done = _COLOURS[State.FINISHED.value]
+        bar = ProgressBar(status.total, finished, width=_BAR_WIDTH, complete_style=done, finished_style=done)
         shown.add_row(bar, f"{finished}/{status.total}", words)
     return shown
 
