@@ -1,5 +1,6 @@
 """The README: its links resolve, and its commands and code do what it says."""
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dysweep import Space, cli
+from dysweep import ResumableSweepConfig, Space, cli, upsert
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,6 +46,28 @@ def test_links_resolve(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
     assert [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()] == []
+
+
+def test_sections_resolve():
+    headings = [line.lstrip("# ") for line in README.splitlines() if re.match("#+ ", line)]
+    anchors = {re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    linked = re.findall(r"\]\(#([^)]+)\)", README)
+    assert linked and set(linked) <= anchors
+
+
+def test_the_examples_of_the_language_are_true():
+    for example in yaml.safe_load(blocks("yaml")[1]):
+        assert upsert(example["base"], example["patch"], allow_eval=True) == example["gives"]
+
+
+def test_all_settings_are_explained_with_their_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(.+)`)? *\| (.+) \|$", README, re.MULTILINE)
+    defaults = {name: default for name, default, _ in rows}
+    described = {field.name: field.default for field in dataclasses.fields(ResumableSweepConfig)}
+    assert list(described) == [name for name in defaults if name in described]
+    for name, default in described.items():
+        shown = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+        assert defaults[name] == shown.removesuffix(".0"), name
 
 
 def test_the_test_command_is_the_one_that_the_checks_run():
