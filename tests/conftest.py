@@ -78,8 +78,13 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("seed", range(metafunc.config.getoption("rounds")))
 
 
+LONGEST = ["test_tutorials", "test_online", "test_documentation", "test_chaos", "test_cli", "test_hosts"]
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with the longest test, for which the others would have to wait at the end."""
+    """Begin with the longest tests, so that none is left alone at the end."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
     items.sort(key=lambda item: item.name != "test_the_notebook_runs_from_start_to_end")
 
 
