@@ -94,14 +94,10 @@ def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys
     *online, (command, *sync) = commands(WITH_WANDB)
     names = {}
     for script, *arguments in online:
-        arguments = [names.get(word, word) for word in arguments]
-        assert (
-            COMMANDS[script]([word.replace("entity/study/ID", names.get("path", "")) for word in arguments])
-            == 0
-        )
+        assert COMMANDS[script]([names.get(word, word) for word in arguments]) == 0
         if script == "dysweep_create":
             names = {"ID": capsys.readouterr().out.strip()}
-            names["path"] = f"researcher/study/{names['ID']}"
+            names["team/study/ID"] = f"team/study/{names['ID']}"
         else:
             names["RUN"] = server.backend.runs_of(names["ID"])[0].name
     assert {run.state for run in server.backend.runs_of(names["ID"])} == {"finished"}
