@@ -13,12 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from dysweep import __version__, parallel
 from dysweep.errors import ConfigError, closest, misspelt
-from dysweep.files import load_file, parse_yaml
+from dysweep.files import dump_yaml, load_file, parse_yaml
 from dysweep.parallel import ResumableSweepConfig
 
 logger = logging.getLogger("dysweep")
@@ -148,7 +147,7 @@ def parse(name: str, about: str, argv: list[str]) -> tuple[dict[str, Any], dict[
     try:
         given = parser.parse_args(argv, defaults=False).as_dict()
     except ArgumentError as error:
-        raise _usage_error(error, argv) from None
+        raise _usage_error(error, argv, name) from None
     options = {key: given.pop(key) for key in list(given) if key not in _HINTS}
     settings = _settings_of_file(options["config"]) if "config" in options else {}
     settings.update(given)
@@ -251,7 +250,7 @@ def _check_options(argv: list[str], parser: ArgumentParser) -> None:
         raise ConfigError(f"{flag}: no such option{closest(flag, known)}")
 
 
-def _usage_error(error: ArgumentError, argv: list[str]) -> ConfigError:
+def _usage_error(error: ArgumentError, argv: list[str], prog: str) -> ConfigError:
     """Turn the parser's report into one line, the same that a wrong value in the file gets."""
     for position, word in enumerate(argv):
         flag, equals, value = word.partition("=")
@@ -267,8 +266,8 @@ def _usage_error(error: ArgumentError, argv: list[str]) -> ConfigError:
     report = " ".join(str(error).split())
     if report.startswith("unrecognized arguments: "):
         word = report.split()[2]
-        option = "-c" if os.path.isfile(word) else "--sweep_id"
-        report += f"; did you mean {option} {word}?"
+        option = "-c" if prog != "dysweep_run_resume" or os.path.isfile(word) else "--sweep_id"
+        report += f"; did you mean {option} {word}?" if not word.startswith("-") else ""
     return ConfigError(report)
 
 
@@ -282,8 +281,7 @@ def commented(settings: dict[str, Any]) -> str:
             choices = f" ({metavar})" if "|" in metavar else ""
             words = f"{str(action.help).rstrip('.')}{choices}"
             comment = textwrap.fill(words, 100, initial_indent="# ", subsequent_indent="# ")
-            value = yaml.safe_dump({action.dest: chosen[action.dest]}, sort_keys=False, allow_unicode=True)
-            parts.append(f"{comment}\n{value}")
+            parts.append(f"{comment}\n{dump_yaml({action.dest: chosen[action.dest]})}")
     return "\n".join(parts)
 
 

@@ -232,7 +232,7 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
 
 def _write(option: str, path: str, text: str) -> None:
     try:
-        Path(path).write_text(text, encoding="utf-8", newline="")
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
 

@@ -155,5 +155,6 @@ def closest(word: str, known: Iterable[str]) -> str:
 def misspelt(word: str, known: Iterable[str]) -> str | None:
     """Give the known word that was probably meant by a new one; None if it seems to be new indeed."""
     same_but_for_digits = re.sub(r"\d", "", word)
-    others = [name for name in known if re.sub(r"\d", "", name) != same_but_for_digits]
+    texts = [name for name in known if isinstance(name, str)]  # a key of YAML may be a number
+    others = [name for name in texts if re.sub(r"\d", "", name) != same_but_for_digits]
     return next(iter(difflib.get_close_matches(word, others, n=1, cutoff=0.75)), None)

@@ -41,6 +41,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that the loader would take for numbers."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def dump_yaml(tree: Any) -> str:
+    """Write a tree as YAML that `parse_yaml` reads as the same tree."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """Read a YAML text with the one rule that all of dysweep uses.
 

@@ -10,6 +10,7 @@ checkpoints-<sweep_id>/
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -24,7 +25,7 @@ from typing import Any
 
 from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
 from dysweep.errors import ConfigError, DirectoryError
-from dysweep.files import damaged, read_json, write_json
+from dysweep.files import damaged, read_json, sync_directory, write_json
 from dysweep.liveness import Owner, now
 from dysweep.runs import Attempt, RunDirectory, State
 from dysweep.space import Space
@@ -32,7 +33,7 @@ from dysweep.space import Space
 logger = logging.getLogger("dysweep")
 
 NAME = "dysweep 0.1"
-_UNFINISHED = re.compile(r"(\d+)_-_-_-_(.+)")
+_UNFINISHED = re.compile(r"\d+_-_-_-_(.+)")
 _FINISHED = re.compile(r"(.+)-config\.json")
 _RAISED = "Exception while running function: "
 _KEYS = "__CUSTOM_SEPERATOR__"
@@ -47,12 +48,14 @@ class OldRun:
         run_id: its id.
         config_path: the file with its config.
         folder: where its own files are; None if they were deleted.
+        others: what is left of folders that it was copied from or to.
         finished: whether it has finished.
     """
 
     run_id: str
     config_path: Path
     folder: Path | None
+    others: tuple[Path, ...]
     finished: bool
 
     @property
@@ -81,9 +84,9 @@ class OldRun:
         _, raised, traceback = _text(self._file("stderr")).rpartition(_RAISED)
         if not raised:
             return None
-        lines = traceback.strip().splitlines()
-        frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
-        kind, _, message = "\n".join(lines[max(frames, default=-1) + 1 :]).partition(": ")
+        last = traceback.rpartition("Traceback (most recent call last):")[2].strip("\n")
+        raised_at = re.search(r"^(?=\S)", last, flags=re.MULTILINE)
+        kind, _, message = last[raised_at.start() if raised_at else 0 :].rstrip().partition(": ")
         return {"type": kind, "message": message, "traceback": traceback}
 
     @property
@@ -124,16 +127,32 @@ def old_runs(folder: Path) -> list[OldRun]:
     except OSError:
         return []
     finals = {match[1]: folder / name for name in names if (match := re.fullmatch(r".*_(.+)_final", name))}
+    unfinished: dict[str, list[Path]] = {}
+    for name in names:
+        match = _UNFINISHED.fullmatch(name)
+        if match and (folder / name / "run_config.json").exists():
+            unfinished.setdefault(match[1], []).append(folder / name)
     found: dict[str, OldRun] = {}
+    for run_id, folders in unfinished.items():
+        # While 0.1 resumed a run it copied its folder, then deleted the former one: the fullest is whole.
+        best = max(folders, key=_fullness)
+        others = tuple(each for each in folders if each != best)
+        found[run_id] = OldRun(run_id, best / "run_config.json", best, others, finished=False)
     for name in names:
         if match := _FINISHED.fullmatch(name):
-            found[match[1]] = OldRun(match[1], folder / name, finals.get(match[1]), finished=True)
-    unfinished = [match for name in names if (match := _UNFINISHED.fullmatch(name))]
-    for match in sorted(unfinished, key=lambda match: int(match[1])):
-        place = folder / match[0]
-        if (place / "run_config.json").exists():
-            found[match[2]] = OldRun(match[2], place / "run_config.json", place, finished=False)
+            left = found.get(match[1])  # by a process that died just before it would have moved its folder
+            config_path = folder / name if left is None else left.config_path
+            own = finals.get(match[1]) if left is None else left.folder
+            found[match[1]] = OldRun(match[1], config_path, own, (), finished=True)
     return [run for run in found.values() if _is_id(run.run_id)]
+
+
+def _fullness(folder: Path) -> tuple[int, int]:
+    try:
+        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    except FileNotFoundError:  # another process has just moved it
+        return 0, 0
+    return len(sizes), sum(sizes)
 
 
 def find_old(directory: SweepDirectory, run_id: str) -> OldRun | None:
@@ -144,7 +163,10 @@ def find_old(directory: SweepDirectory, run_id: str) -> OldRun | None:
 
 def is_old(directory: SweepDirectory) -> bool:
     """Tell whether only dysweep 0.1 has worked in a sweep's directory."""
-    return not directory.sweep_path.exists() and bool(old_runs(directory.path))
+    try:
+        return not directory.sweep_path.exists() and bool(old_runs(directory.path))
+    except OSError:  # somebody else's folder
+        return False
 
 
 def _is_id(text: str) -> bool:
@@ -157,11 +179,13 @@ def _is_id(text: str) -> bool:
 def adopt(directory: SweepDirectory) -> None:
     """Give each run of dysweep 0.1 a record of its own, with its checkpoint; repeated, it does what is left.
 
+    Until all is done there is no sweep.json, so that no agent works on the runs before.
+
     Args:
-        directory: the sweep's directory, with its record.
+        directory: the sweep's directory.
 
     Raises:
-        DirectoryError: something cannot be read or written.
+        DirectoryError: something cannot be written.
     """
     known = directory.run_ids()
     taken = 0
@@ -169,22 +193,23 @@ def adopt(directory: SweepDirectory) -> None:
         run = RunDirectory(directory.runs_path / old.run_id)
         try:
             if old.run_id not in known:
-                _record(directory, run, old)
-                taken += 1
-            if old.folder is not None and not old.finished:
-                old.folder.rename(run.checkpoint_path)
+                taken += _record(directory, run, old)
+            if not old.finished:
+                _take_folders(run, old)
         except FileNotFoundError:
-            pass  # another process has moved it
+            pass  # another process has made the record and moved the folder
+        except DirectoryError as error:
+            logger.error("%s; the run is left alone", error)
         except OSError as error:
-            if isinstance(error, DirectoryError):
-                raise
             reason = f"cannot be made of {old.config_path} ({error.strerror})"
             raise DirectoryError(f"{run.path}: {reason}") from None
     if taken:
         logger.info("%d runs of %s are continued in %s", taken, NAME, directory.runs_path)
 
 
-def _record(directory: SweepDirectory, run: RunDirectory, old: OldRun) -> None:
+def _record(directory: SweepDirectory, run: RunDirectory, old: OldRun) -> bool:
+    """Make the record of a run beside and rename it; False if another process was first."""
+    config = old.config
     beside = RunDirectory(directory.runs_path / f".{old.run_id}.{secrets.token_hex(4)}.tmp")
     beside.attempts_path.mkdir(parents=True)
     try:
@@ -192,17 +217,33 @@ def _record(directory: SweepDirectory, run: RunDirectory, old: OldRun) -> None:
             beside.path / "run.json",
             {"run_id": old.run_id, "assignment": {}, "name": None, "created": old.started},
         )
-        write_json(beside.path / "run_config.json", old.config)
+        write_json(beside.path / "run_config.json", config)
         attempt = Attempt(beside, 1)
         write_json(attempt.claim_path, asdict(Owner.unknown(NAME, old.started)))
         attempt.log_path.write_text(old.log, encoding="utf-8")
         if old.state is not State.CRASHED:
             end = {"outcome": str(old.state), "ended": old.ended, "error": old.error, "metrics": {}}
             write_json(attempt.end_path, end)
-        if not run.path.exists():
+        try:
             beside.path.rename(run.path)
+        except OSError:
+            if not run.path.exists():
+                raise
+            return False
+        sync_directory(directory.runs_path)
+        return True
     finally:
         shutil.rmtree(beside.path, ignore_errors=True)
+
+
+def _take_folders(run: RunDirectory, old: OldRun) -> None:
+    """Move the run's own files to its checkpoint, and what is left of earlier ones beside it."""
+    places = [run.checkpoint_path, *(run.path / f"checkpoint.{number:04d}" for number in range(1, 1000))]
+    for folder in (old.folder, *old.others):
+        free = next(place for place in places if not place.exists())
+        with contextlib.suppress(FileNotFoundError):
+            if folder is not None:
+                folder.rename(free)
 
 
 def unadopted(directory: SweepDirectory) -> Sweep:
@@ -233,7 +274,7 @@ def sweep_of_metadata(
             level = tree
             for key in above:
                 level = level.setdefault(key, {})
-            level[last] = _sweep_node(name, configuration["parameters"][name], compression["values"])
+            level[last] = _sweep_node(name, configuration["parameters"], compression["values"])
         parameters = _with_lists(tree)
         space = Space.compile(parameters, ("sweep_configuration", "parameters"))
         return Sweep(
@@ -254,12 +295,21 @@ def _copied(tree: Any) -> Any:
     return {key: _copied(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
 
 
-def _sweep_node(name: str, parameter: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    node = {"sweep": True, "sweep_identifier": name, **parameter}
-    sent = parameter.get("values", [])
-    if any(isinstance(each, str) and each in values for each in sent):
-        node |= {"sweep_alias": sent, "values": [values.get(each, {}) for each in sent]}  # W&B drops {}
+def _sweep_node(name: str, parameters: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    node = {"sweep": True, "sweep_identifier": name, **parameters[name]}
+    aliases = _aliases(parameters[name], values)
+    for other, parameter in parameters.items():
+        if other != name and (shared := aliases & _aliases(parameter, values)):
+            raise ValueError(f"{min(shared)!r} stands in two parameters, {name} and {other}")
+    if aliases:
+        sent = node["values"]
+        decoded = [values.get(each, {}) if isinstance(each, str) else each for each in sent]  # W&B drops {}
+        node |= {"sweep_alias": sent, "values": decoded}
     return node
+
+
+def _aliases(parameter: Mapping[str, Any], values: Mapping[str, Any]) -> set[str]:
+    return {each for each in parameter.get("values", []) if isinstance(each, str) and each in values}
 
 
 def _with_lists(tree: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.legacy import NAME, is_old, sweep_of_metadata
+from dysweep.legacy import NAME, adopt, is_old, sweep_of_metadata
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def _fetch(directory: SweepDirectory, path: SweepPath) -> None:
         if old is None:
             raise
         sweep = sweep_of_metadata(*old)
+        adopt(directory)
     except ValueError as error:
         raise DirectoryError(f"sweep_id: W&B's metadata of {path} cannot be read: {error}") from None
     with contextlib.suppress(ConfigError):  # another agent has just made it

@@ -31,7 +31,7 @@ from dysweep.errors import (
 )
 from dysweep.execution import Job, Result, StopSignals
 from dysweep.files import load_file
-from dysweep.legacy import adopt
+from dysweep.legacy import NAME, is_old
 from dysweep.location import Location
 from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
@@ -369,6 +369,8 @@ def create(config: ResumableSweepConfig) -> str:
     )
     directory = location(config).directory(sweep.sweep_id)
     directory.check_free()
+    if is_old(directory):
+        raise ConfigError(f"{directory.path}: holds a sweep of {NAME} already; choose another directory")
     if mode == "online":
         return _create_online(config, sweep)
     directory.create(sweep)
@@ -465,7 +467,6 @@ def work(
         raise ConfigError("sweep_id: missing; say which sweep to work on")
     directory = location(config).find(config.sweep_id)
     sweep = directory.sweep
-    adopt(directory)
     if sweep.online and _mode(config) == "offline":
         raise ConfigError(
             f"sweep_id: W&B serves the sweep {sweep.path}, so its runs need W&B; unset WANDB_MODE, "

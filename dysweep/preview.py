@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dysweep.definition import Definition
 from dysweep.errors import ConfigError, LanguageError, misspelt
+from dysweep.files import dump_yaml
 from dysweep.offline import Grid
 from dysweep.upsert import RESERVED, carries_code, format_path
 
@@ -92,9 +91,9 @@ class Preview:
                 raise ConfigError(f"--dry_run_dir: {folder} is not empty")
             written = 0
             for written, (assignment, config) in enumerate(self.configs(), start=1):
-                text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
                 comment = f"# {json.dumps(assignment, ensure_ascii=False)}\n"
-                (folder / f"{written:04d}.yaml").write_text(comment + text, encoding="utf-8")
+                text = comment + dump_yaml(config)
+                (folder / f"{written:04d}.yaml").write_text(text, encoding="utf-8")
                 if written == limit:
                     break
         except OSError as error:
@@ -108,7 +107,7 @@ class Preview:
         first: dict[str, int] = {}
         equal: list[tuple[int, int]] = []
         broken: list[LanguageError] = []
-        suspects: dict[str, str] = {}
+        added: dict[str, tuple[str, Iterable[str]]] = {}
         place = 0
         for place, assignment in enumerate(islice(self.assignments(), _COMPARED_RUNS), start=1):
             try:
@@ -116,12 +115,13 @@ class Preview:
             except LanguageError as error:
                 broken.append(error)
                 continue
-            suspects.update(_misspelt_keys(self.definition.base_config, config))
+            added.update(_added_keys(self.definition.base_config, config))
             known = first.setdefault(json.dumps(config, sort_keys=True), place)
             if known != place:
                 equal.append((known, place))
-        for path, meant in suspects.items():
-            logger.warning("%s: the sweep adds this key to the config; did you mean %r?", path, meant)
+        for path, (key, beside) in added.items():
+            if meant := misspelt(key, [*beside, *RESERVED]):
+                logger.warning("%s: the sweep adds this key to the config; did you mean %r?", path, meant)
         if broken:
             logger.warning("%d of %d runs will fail: %s", len(broken), place, broken[0])
         if equal:
@@ -158,18 +158,18 @@ def differences(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, s
         yield path, _flow(base), _flow(config)
 
 
-def _misspelt_keys(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Give the paths of keys that the base lacks, with the word that was probably meant."""
+def _added_keys(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, tuple[str, Iterable[str]]]]:
+    """Give the paths of keys that the base lacks, with the key and those that the base has there."""
     if isinstance(base, dict) and isinstance(config, dict):
         for key, value in config.items():
             below = f"{path}.{key}" if path else str(key)
             if key in base:
-                yield from _misspelt_keys(base[key], value, below)
-            elif meant := misspelt(key, [*base, *RESERVED]):
-                yield below, meant
+                yield from _added_keys(base[key], value, below)
+            else:
+                yield below, (key, base)
     elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
         for index, (old, new) in enumerate(zip(base, config, strict=True)):
-            yield from _misspelt_keys(old, new, f"{path}[{index}]")
+            yield from _added_keys(old, new, f"{path}[{index}]")
 
 
 def _flow(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from html import escape
@@ -34,6 +36,7 @@ _COLOURS = {
 _ACCENT = "#35608f"
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 _LONGEST_LABEL = 28
+_MOST_PARAMETERS = 12
 _MOST_BOXES = 12
 _MOST_TICKS = 30
 _SHOWN_POINTS = 1_000
@@ -54,16 +57,21 @@ def report(status: SweepStatus, metric: str | None = None) -> str:
     metric = _metric(status, metric)
     measured = [run for run in status.runs if metric is not None and _is_finite(run.metrics.get(metric))]
     parts = [_head(status, metric, measured), _progress(status)]
-    parameters = [parameter for parameter in status.sweep.compiled.swept if _varies(parameter, measured)]
+    varying = [parameter for parameter in status.sweep.compiled.swept if _varies(parameter, measured)]
+    parameters = varying[:_MOST_PARAMETERS]
+    few = (
+        f"The first {len(parameters)} of {len(varying)} parameters. "
+        if len(varying) > len(parameters)
+        else ""
+    )
     if metric is None or not measured:
         parts.append("<section>No run has logged a number yet, so there is nothing to compare.</section>")
     elif parameters:
         measured.sort(key=lambda run: run.metrics[metric])
-        parts.append(_section(f"Parameters and {metric}", _parallel(parameters, metric, measured)))
-        boxes = _by_parameter(parameters, metric, measured)
-        parts.append(
-            _section(f"{metric} by parameter", boxes, "A box's line is the median, the dashed one the mean.")
-        )
+        if whole := _having(parameters, measured):
+            parts.append(_section(f"Parameters and {metric}", _parallel(parameters, metric, whole), few))
+        note = few + "A box's line is the median, the dashed one the mean."
+        parts.append(_section(f"{metric} by parameter", _by_parameter(parameters, metric, measured), note))
     if any(run.history for run in status.runs):
         parts.append(_section("Attempts by agent", _time_line(status.runs)))
     parts.append(f"<section><h2>Runs</h2>{_table(status)}</section>")
@@ -83,9 +91,14 @@ def _metric(status: SweepStatus, wanted: str | None) -> str | None:
             logged.setdefault(name, []).append(number)
     if wanted is not None and wanted not in logged:
         raise ConfigError(f"--metric: no run has {wanted!r}{closest(wanted, logged)}")
-    own = (status.sweep.sweep_configuration.get("metric") or {}).get("name")
+    own = _declared_metric(status).get("name")
     most = max(logged, key=lambda name: (len(set(logged[name])) > 1, len(logged[name])), default=None)
     return wanted or (own if own in logged else most)
+
+
+def _declared_metric(status: SweepStatus) -> dict[str, Any]:
+    declared = status.sweep.sweep_configuration.get("metric")
+    return declared if isinstance(declared, dict) else {}
 
 
 def _is_finite(number: float | None) -> bool:
@@ -93,7 +106,16 @@ def _is_finite(number: float | None) -> bool:
 
 
 def _varies(parameter: Parameter, runs: list[RunStatus]) -> bool:
-    return len({_text(run.assignment.get(parameter.name)) for run in runs}) > 1
+    return len({_key(run.assignment[parameter.name]) for run in _having([parameter], runs)}) > 1
+
+
+def _having(parameters: list[Parameter], runs: list[RunStatus]) -> list[RunStatus]:
+    """Leave out runs of which something is not known, as of those that dysweep 0.1 began."""
+    return [run for run in runs if all(parameter.name in run.assignment for parameter in parameters)]
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _name(status: SweepStatus) -> str:
@@ -106,7 +128,7 @@ def _head(status: SweepStatus, metric: str | None, measured: list[RunStatus]) ->
     seen = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     where = " · ".join(map(escape, (f"sweep {sweep.sweep_id}", place, str(shown(status.directory)), seen)))
     facts = []
-    declared = sweep.sweep_configuration.get("metric") or {}
+    declared = _declared_metric(status)
     if measured and metric is not None and declared.get("name") == metric:
         choose = min if declared.get("goal", "minimize") == "minimize" else max
         best = choose(measured, key=lambda run: run.metrics[metric])
@@ -153,25 +175,37 @@ def _section(title: str, figure: go.Figure, note: str = "") -> str:
     return f"<section><h2>{escape(title)}</h2>{f'<p>{note}</p>' if note else ''}{chart}</section>"
 
 
+def _escaped(text: str) -> str:
+    """Keep plotly from taking a text for markup; only the ticks of parallel coordinates are no markup."""
+    return escape(text, quote=False)
+
+
 def _text(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return escape(text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…", quote=False)
+    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
 
 
 def _choices(parameter: Parameter, runs: list[RunStatus]) -> tuple[list[str], list[str]]:
     """Give the text of each run's value, and all texts in the order in which the values were declared."""
-    chosen = [_text(run.assignment.get(parameter.name)) for run in runs]
-    declared = [_text(parameter.encode(index)) for index in range(len(parameter.values))]
-    present = set(chosen)
-    return chosen, [label for label in dict.fromkeys([*declared, *chosen]) if label in present]
+    chosen = [run.assignment[parameter.name] for run in runs]
+    declared = [parameter.encode(index) for index in range(len(parameter.values))]
+    texts = {_key(value): _text(value) for value in (*declared, *chosen)}
+    present = {_key(value) for value in chosen}
+    often = Counter(texts[key] for key in present)
+    labels = {key: text if often[text] == 1 else key for key, text in texts.items() if key in present}
+    return [labels[_key(value)] for value in chosen], list(labels.values())
 
 
 def _numbers(parameter: Parameter, runs: list[RunStatus]) -> list[float] | None:
     """Give the numbers that were chosen for the runs; None for texts, and for a few declared numbers."""
-    chosen = [run.assignment.get(parameter.name) for run in runs]
-    numbers = [float(each) for each in chosen if isinstance(each, (int, float))]
+    chosen = [run.assignment[parameter.name] for run in runs]
+    numbers = [float(each) for each in chosen if _is_number(each)]
     few = 0 < len(parameter.values) <= _MOST_BOXES
     return None if few or len(numbers) < len(chosen) else numbers
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_logarithmic(parameter: Parameter, numbers: list[float]) -> bool:
@@ -181,7 +215,7 @@ def _is_logarithmic(parameter: Parameter, numbers: list[float]) -> bool:
 def _parallel(parameters: list[Parameter], metric: str, runs: list[RunStatus]) -> go.Figure:
     results = [run.metrics[metric] for run in runs]
     axes = [_axis(parameter, runs) for parameter in parameters]
-    axes.append({"label": escape(metric, quote=False), "values": results})
+    axes.append({"label": _escaped(metric), "values": results})
     line = {"color": results, "colorscale": "Viridis", "showscale": True, "colorbar": {"thickness": 12}}
     figure = go.Figure(go.Parcoords(dimensions=axes, line=line, tickfont={"size": 12}))
     return figure.update_layout(height=420, margin={"l": 110, "r": 40, "t": 60, "b": 30})
@@ -189,7 +223,7 @@ def _parallel(parameters: list[Parameter], metric: str, runs: list[RunStatus]) -
 
 def _axis(parameter: Parameter, runs: list[RunStatus]) -> dict[str, Any]:
     """Give an axis of the parallel coordinates; runs come in the order of their results."""
-    axis: dict[str, Any] = {"label": escape(parameter.name, quote=False)}
+    axis: dict[str, Any] = {"label": _escaped(parameter.name)}
     numbers = _numbers(parameter, runs)
     if numbers is None:
         chosen, labels = _choices(parameter, runs)
@@ -215,24 +249,26 @@ def _axis(parameter: Parameter, runs: list[RunStatus]) -> dict[str, Any]:
 def _by_parameter(parameters: list[Parameter], metric: str, runs: list[RunStatus]) -> go.Figure:
     columns = len(parameters) if len(parameters) <= 4 else 3
     rows = math.ceil(len(parameters) / columns)
-    titles = [escape(parameter.name, quote=False) for parameter in parameters]
+    titles = [_escaped(parameter.name) for parameter in parameters]
     gaps = {"vertical_spacing": 0.22 / rows, "horizontal_spacing": 0.04}
     figure = make_subplots(rows, columns, subplot_titles=titles, shared_yaxes="all", **gaps)
-    results = [run.metrics[metric] for run in runs]
     for place, parameter in enumerate(parameters):
+        shown = _having([parameter], runs)
+        results = [run.metrics[metric] for run in shown]
         row, column = divmod(place, columns)
         where = {"row": row + 1, "col": column + 1}
-        numbers = _numbers(parameter, runs)
+        numbers = _numbers(parameter, shown)
         if numbers is None:
-            chosen, labels = _choices(parameter, runs)
-            figure.add_trace(_boxes(chosen, results), **where)
-            figure.update_xaxes(type="category", categoryorder="array", categoryarray=labels, **where)
+            chosen, labels = _choices(parameter, shown)
+            figure.add_trace(_boxes([_escaped(label) for label in chosen], results), **where)
+            order = {"categoryorder": "array", "categoryarray": [_escaped(label) for label in labels]}
+            figure.update_xaxes(type="category", **order, **where)
         else:
             marker = {"color": _ACCENT, "opacity": 0.6, "size": 6}
             figure.add_trace(go.Scattergl(x=numbers, y=results, mode="markers", marker=marker), **where)
             scale = "log" if _is_logarithmic(parameter, numbers) else "linear"
             figure.update_xaxes(type=scale, **where)
-    figure.update_yaxes(title_text=escape(metric, quote=False), col=1)
+    figure.update_yaxes(title_text=_escaped(metric), col=1)
     margin = {"l": 60, "r": 20, "t": 50, "b": 40}
     return figure.update_layout(height=90 + 260 * rows, showlegend=False, margin=margin)
 
@@ -259,10 +295,13 @@ def _time_line(runs: Iterable[RunStatus]) -> go.Figure:
             if attempt.started is None:
                 continue
             begun = datetime.fromisoformat(attempt.started)
-            ended = now if attempt.ended is None else datetime.fromisoformat(attempt.ended)
-            job = f" · job {attempt.slurm_job_id}" if attempt.slurm_job_id else ""
-            agent = escape(f"{attempt.host} · {attempt.pid}{job}", quote=False)
-            told = f"{run.run_id}, attempt {number}: {attempt.outcome}<br>{_text(short(run.assignment))}"
+            ended = now if attempt.outcome == State.RUNNING else begun  # of a crash nobody may know when
+            if attempt.ended is not None:
+                ended = datetime.fromisoformat(attempt.ended)
+            job = f"job {attempt.slurm_job_id}" if attempt.slurm_job_id else ""
+            agent = _escaped(" · ".join(filter(None, (attempt.host, str(attempt.pid or ""), job))))
+            chosen = _escaped(_text(short(run.assignment)))
+            told = f"{run.run_id}, attempt {number}: {attempt.outcome}<br>{chosen}"
             milliseconds = max(0.0, (ended - begun).total_seconds() * 1000)
             rows.append((attempt.outcome, agent, attempt.started, milliseconds, told))
     rows.sort(key=lambda row: row[2])

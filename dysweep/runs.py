@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -87,12 +88,14 @@ class Attempt:
     def owner(self) -> Owner | None:
         """Read who executes the attempt; None while the claim is still empty."""
         try:
-            return Owner(**read_json(self._file(".json")))
+            owner = Owner(**read_json(self._file(".json")))
+            datetime.fromisoformat(owner.started)
+            return owner
         except DirectoryError:
             if self._is_empty():
                 return None
             raise
-        except (TypeError, OSError) as error:
+        except (TypeError, ValueError, OSError) as error:
             raise damaged(self.claim_path, error) from None
 
     def _is_empty(self) -> bool:
@@ -107,10 +110,16 @@ class Attempt:
             stored = read_json(self._file(".end.json"))
             if stored["outcome"] in (State.PENDING, State.RUNNING):
                 raise ValueError(f"{stored['outcome']} is no outcome")
-            return End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
+            end = End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
+            datetime.fromisoformat(end.ended)
+            if not all(isinstance(number, (int, float)) for number in end.metrics.values()):
+                raise ValueError("metrics are numbers")
+            if end.error is not None and not end.error.keys() >= {"type", "message"}:
+                raise ValueError("an error has a type and a message")
+            return end
         except FileNotFoundError:
             return None
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise damaged(self.end_path, error) from None
 
     def superseded(self) -> bool:

@@ -212,6 +212,9 @@ class Space:
     def from_json(cls, text: str) -> Space:
         """Read what `to_json` wrote; names and labels are taken from it, so that running sweeps keep theirs.
 
+        Args:
+            text: the JSON text.
+
         Raises:
             ValueError: the text is no space.
 

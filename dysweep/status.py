@@ -224,17 +224,17 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
         NotFoundError: here is no sweep.
         DirectoryError: its record is damaged.
     """
-    if is_old(directory):
-        old = tuple(map(_old_run_status, old_runs(directory.path)))
-        return SweepStatus(directory.path, unadopted(directory), None, old, ())
-    sweep = directory.sweep
-    runs, damaged = [], []
+    old = is_old(directory)
+    sweep = unadopted(directory) if old else directory.sweep
+    runs = _unadopted_runs(directory) if old else []
+    damaged = []
     for run in directory.runs():
         try:
             runs.append(_run_status(run, max_attempts, details))
         except DirectoryError as error:
             damaged.append(str(error))
-    return SweepStatus(directory.path, sweep, _total(sweep), tuple(runs), tuple(damaged))
+    total = None if old else _total(sweep)
+    return SweepStatus(directory.path, sweep, total, tuple(runs), tuple(damaged))
 
 
 def _total(sweep: Sweep) -> int | None:
@@ -277,6 +277,11 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
         metrics=end.metrics if end else {},
         history=tuple(_attempt_status(*each, state if each[0] is last else State.CRASHED) for each in ends),
     )
+
+
+def _unadopted_runs(directory: SweepDirectory) -> list[RunStatus]:
+    known = directory.run_ids()
+    return [_old_run_status(run) for run in old_runs(directory.path) if run.run_id not in known]
 
 
 def _old_run_status(run: OldRun) -> RunStatus:

@@ -23,7 +23,7 @@ def test_it_says_what_it_does_in_one_sentence_and_shows_it(name, request, capsys
     documented = OBJECTS[name]
     text = inspect.getdoc(documented)
     assert text.partition("\n")[0].endswith(".") and "Example:" in text
-    if inspect.isfunction(documented):
+    if inspect.isfunction(documented) or inspect.ismethod(documented):
         arguments = inspect.signature(documented).parameters.keys() - {"self"}
         assert not arguments or "Args:" in text
     if name == "dysweep_sync":

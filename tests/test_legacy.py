@@ -3,7 +3,9 @@
 `data/dysweep_0_1` was written by dysweep 0.1.6 itself, with W&B's agent replaced by a loop over four points.
 """
 
+import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -12,9 +14,9 @@ import pytest
 import wandb
 
 import dysweep
-from dysweep import cli
-from dysweep.checkpoint import SweepPath
-from dysweep.legacy import sweep_of_metadata
+from dysweep import ConfigError, DirectoryError, cli
+from dysweep.checkpoint import SweepDirectory, SweepPath
+from dysweep.legacy import adopt, sweep_of_metadata
 
 DATA = Path(__file__).parent / "data"
 OLD = DATA / "dysweep_0_1"
@@ -117,16 +119,88 @@ def test_it_goes_on_with_its_lost_runs_and_with_new_ones(old_directory, server, 
     assert "no run to resume" in capsys.readouterr().err
 
 
-def test_what_was_interrupted_while_it_was_taken_over_is_completed(old_directory, server, monkeypatch):
-    monkeypatch.delenv("WANDB_MODE")
+def kept_sweep():
     kept = json.loads((OLD / "metadata.json").read_text())
-    sweep = sweep_of_metadata(SweepPath("researcher", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])
-    directory = dysweep.checkpoint.SweepDirectory(old_directory)
-    directory.create(sweep)
-    dysweep.legacy.adopt(directory)
-    lost = old_directory / "runs/m0n8c5d1"
-    (lost / "checkpoint").rename(old_directory / "2_-_-_-_m0n8c5d1")  # as if it had ended before this step
-    dysweep.legacy.adopt(directory)
-    assert (lost / "checkpoint/state.json").exists() and not list(old_directory.glob("*_-_-_-_*"))
+    return sweep_of_metadata(SweepPath("team", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])
+
+
+def takes_over(folder):
+    """Do what an agent does before it begins: in a process of its own."""
+    directory = SweepDirectory(folder)
+    adopt(directory)
+    with contextlib.suppress(ConfigError):  # another one was faster
+        directory.create(kept_sweep())
+
+
+def test_processes_that_take_it_over_at_once_leave_each_run_once(old_directory):
+    for number in range(40):
+        folder = old_directory / f"{number + 10}_-_-_-_run{number}"
+        shutil.copytree(old_directory / "2_-_-_-_m0n8c5d1", folder)
+    agents = [multiprocessing.Process(target=takes_over, args=(old_directory,)) for _ in range(4)]
+    for agent in agents:
+        agent.start()
+    for agent in agents:
+        agent.join()
+    assert [agent.exitcode for agent in agents] == [0, 0, 0, 0]
     counts = dysweep.open_sweep("a1b2c3d4").counts
-    assert counts == {"pending": 4, "finished": 2, "failed": 1, "crashed": 1}
+    assert (counts["finished"], counts["failed"], counts["crashed"]) == (2, 1, 41)
+    for number in range(40):
+        assert (old_directory / f"runs/run{number}/checkpoint/state.json").exists()
+    assert not list(old_directory.glob("*_-_-_-_*")) and not list(old_directory.glob("runs/.*"))
+
+
+def test_a_process_that_is_killed_while_it_takes_over_loses_nothing(old_directory):
+    for number in range(40):
+        folder = old_directory / f"{number + 10}_-_-_-_run{number}"
+        shutil.copytree(old_directory / "2_-_-_-_m0n8c5d1", folder)
+    for _ in range(20):
+        agent = multiprocessing.Process(target=takes_over, args=(old_directory,))
+        agent.start()
+        moved = len(list(old_directory.glob("runs/*/checkpoint")))
+        while agent.is_alive() and len(list(old_directory.glob("runs/*/checkpoint"))) <= moved + 1:
+            pass
+        agent.kill()
+        agent.join()
+        status = dysweep.open_sweep("a1b2c3d4")
+        assert sum(status.counts.values()) - status.counts.get("pending", 0) == 44
+    takes_over(old_directory)
+    assert len(list(old_directory.glob("runs/*/checkpoint/state.json"))) == 42
+
+
+def test_of_a_run_that_died_while_it_was_resumed_the_whole_folder_is_taken(old_directory):
+    whole = old_directory / "2_-_-_-_m0n8c5d1"
+    (whole / "weights").write_text("of epoch 90")
+    copied = shutil.copytree(whole, old_directory / "7_-_-_-_m0n8c5d1")
+    (copied / "weights").unlink()
+    (old_directory / "x7p2qz4m-config.json").write_text('{"cut')  # it had returned, and died while it moved
+    takes_over(old_directory)
+    assert (old_directory / "runs/m0n8c5d1/checkpoint/weights").read_text() == "of epoch 90"
+    assert (old_directory / "runs/m0n8c5d1/checkpoint.0001/state.json").exists()
+    assert dysweep.open_sweep("a1b2c3d4").counts == {"pending": 4, "finished": 3, "crashed": 1}
+
+
+def test_a_damaged_run_is_named_and_the_others_are_taken_over(old_directory, caplog):
+    (old_directory / "2_-_-_-_m0n8c5d1/run_config.json").write_text("")
+    takes_over(old_directory)
+    assert "2_-_-_-_m0n8c5d1/run_config.json: damaged or unreadable" in caplog.text
+    assert dysweep.open_sweep("a1b2c3d4").counts == {"pending": 5, "finished": 2, "failed": 1}
+    assert (old_directory / "2_-_-_-_m0n8c5d1/state.json").exists()
+
+
+def test_only_directories_of_its_sweeps_are_taken_over(old_directory, capsys):
+    Path("config.yaml").write_text("base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1, 2]}}")
+    assert cli.create(["-c", "config.yaml", "--custom_checkpoint_dir", old_directory.name]) == 2
+    assert "holds a sweep of dysweep 0.1 already" in capsys.readouterr().err
+    assert cli.create(["-c", "config.yaml", "--custom_checkpoint_dir", "mine"]) == 0
+    sweep_id = capsys.readouterr().out.strip()
+    Path("dysweep_logs/mine/tokenizer-config.json").write_text("[1]")
+    own = ["--custom_checkpoint_dir", "mine", "--sweep_id", sweep_id]
+    assert cli.run_resume(["--package", "functions", "--function", "goes_on", *own]) == 0
+    assert cli.status(own) == 0 and "2/2" in capsys.readouterr().out
+
+
+def test_a_text_that_was_an_alias_too_is_refused(old_directory):
+    kept = json.loads((OLD / "metadata.json").read_text())
+    kept["sweep"]["parameters"]["lr"] = {"values": ["small", "medium", 3]}
+    with pytest.raises(DirectoryError, match="'small' stands in two parameters, lr and model"):
+        sweep_of_metadata(SweepPath("team", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])

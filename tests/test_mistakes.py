@@ -149,6 +149,7 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
         (["--package", "./my/functions", "--function", "f"], 2, "write it as a module's name: my.functions"),
         (["--package", "functions", "--function", "record", "--sweep", "x"], 2, "did you mean '--sweep_id'?"),
         (["--package", "functions", "--function", "record", "abcd"], 2, "did you mean --sweep_id abcd?"),
+        (["--package", "functions", "--function", "record", "-x"], 2, "unrecognized arguments: -x\n"),
         (["--package", "functions", "--function", "recrod"], 2, "did you mean 'record'?"),
         (
             ["--package", "functions", "--function", "no_parameters"],
@@ -224,6 +225,13 @@ def test_keys_that_are_new_indeed_are_not_doubted(capsys):
     assert "did you mean" not in capsys.readouterr().err
     assert cli.create(["-c", "config.yaml", "--base_config.model.init_args.widht", "3"]) == 0
     assert "--base_config.model.init_args.widht: a new key; did you mean 'width'?" in capsys.readouterr().err
+
+
+def test_a_key_that_is_no_text_is_named_also_when_its_tree_is_changed(capsys):
+    Path("config.yaml").write_text(CONFIG.replace("lr: 0.1", "1: a"))
+    for change in [], ["--base_config.model.depth", "3"], ["--base_config.three", "3"]:
+        assert cli.create(["-c", "config.yaml", *change]) == 2
+        assert "base_config" in (err := capsys.readouterr().err) and err.count("\n") == 1
 
 
 def test_numbers_with_an_exponent_are_numbers(capsys):

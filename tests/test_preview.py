@@ -1,5 +1,6 @@
 """`dysweep_create --dry_run`: what is shown and written, and that nothing is made."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from dysweep import cli
+from dysweep.files import load_file
 
 CONFIG = """
 base_config: {lr: 0.1, model: {kind: linear, width: 3}, layers: [1, 2], old: true}
@@ -114,3 +116,11 @@ def test_mistakes_are_named(capsys, arguments, message):
     assert cli.create(["-c", "config.yaml", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert sorted(os.listdir()) == ["config.yaml"]
+
+
+def test_configs_are_written_as_they_will_be_read(own_folder):
+    tree = {"note": "1e-3", "sha": "12e4", "day": "2020-01-01", "number": 1e-3, "yes": "yes", "none": None}
+    sweep = {"a": {"sweep": True, "values": [1]}}
+    Path("config.json").write_text(json.dumps({"base_config": tree, "sweep_configuration": sweep}))
+    assert cli.create(["-c", "config.json", "--dry_run", "--dry_run_dir", "configs"]) == 0
+    assert load_file("configs/0001.yaml") == {**tree, "a": 1}

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from dysweep import Space, cli, dysweep_run_resume
 from dysweep.checkpoint import Sweep
 from dysweep.report import report
-from dysweep.status import RunStatus, SweepStatus
+from dysweep.status import AttemptStatus, RunStatus, SweepStatus
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -109,6 +109,7 @@ def test_the_page_shows_progress_charts_attempts_and_a_sortable_table(page, caps
     )
     assert parallel == [["parcoords", "trace 0", ["lr", "model", "loss"]]]
     assert [kind for kind, *_ in by_parameter] == ["box", "box"]
+    assert {"8", "11", "net", HOSTILE} <= set(texts(browser, ".parcoords .tick text"))
     assert attempts == [["bar", "finished", 6], ["bar", "failed", 2]]
     assert set(texts(browser, ".xaxislayer-above .xtick text")[:6]) >= {"8", "9", "10", "11"}
 
@@ -167,6 +168,60 @@ def test_a_distribution_is_drawn_on_its_own_scale(page):
     assert texts(browser, ".damaged") == ["runs/run4 is damaged"]
     assert "team/study" in texts(browser, "header")[0]
     assert kinds[1:] == [["scattergl", "scattergl"], "log", "linear"]
+
+
+def drawn(parameters, assignments, **more):
+    """Write the page of a sweep of which only the assignments matter."""
+    space = Space.compile(parameters)
+    sweep = Sweep("abc", "offline", None, "study", None, {}, {"method": "grid", **more}, space.to_json())
+    runs = [
+        RunStatus(f"run{place}", "finished", assignment=assignment, metrics={"loss": float(place)})
+        for place, assignment in enumerate(assignments)
+    ]
+    status = SweepStatus(Path("checkpoints-abc"), sweep, None, tuple(runs), ())
+    Path("report.html").write_text(report(status), encoding="utf-8")
+
+
+def data(browser, chart, expression):
+    return browser.execute_script(
+        f"const t = document.querySelectorAll('.plotly-graph-div')[{chart}]._fullData[0]; return {expression}"
+    )
+
+
+def test_values_that_look_alike_stay_apart(page):
+    folders = ["/data/experiments/imagenet/resnet50", "/data/experiments/imagenet/resnet101"]
+    values = [*folders, 0.999999, 0.9999999, 1, "1", True, None]
+    drawn({"x": {"sweep": True, "values": values}}, [{"x": value} for value in values])
+    browser = page("report.html")
+    labels = data(browser, 1, "t.x")
+    assert len(set(labels)) == len(values) and labels[0] == f'"{folders[0]}"'
+    assert data(browser, 0, "t.dimensions[0].ticktext.length") == len(values)
+
+
+def test_a_run_that_lacks_a_parameter_leaves_the_others_alone(page):
+    parameters = {"lr": {"sweep": True, "distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}}
+    drawn(parameters, [{"lr": 1e-4}, {"lr": 1e-2}, {}], metric="loss")
+    browser = page("report.html")
+    assert data(browser, 1, "[t.type, [...t.x]]") == ["scattergl", [1e-4, 1e-2]]
+    assert data(browser, 0, "t.dimensions[1].values.length") == 2
+
+
+def test_of_many_parameters_the_first_are_drawn_with_the_metric(page):
+    names = [f"p{number}" for number in range(70)]
+    parameters = {name: {"sweep": True, "values": [1, 2]} for name in names}
+    drawn(parameters, [dict.fromkeys(names, value) for value in (1, 2)])
+    browser = page("report.html")
+    assert data(browser, 0, "t.dimensions.map(each => each.label)") == [*names[:12], "loss"]
+    assert "The first 12 of 70 parameters." in texts(browser, "section p")
+
+
+def test_an_attempt_of_which_no_end_is_known_is_not_drawn_until_today(page):
+    crashed = AttemptStatus("crashed", "dysweep 0.1", None, None, "2023-01-02T03:04:05+00:00", None)
+    sweep = Sweep("abc", "offline", None, "study", None, {}, {"method": "grid"}, Space.compile({}).to_json())
+    run = RunStatus("run1", "crashed", history=(crashed,))
+    Path("report.html").write_text(report(SweepStatus(Path("x"), sweep, None, (run,), ())), encoding="utf-8")
+    browser = page("report.html")
+    assert data(browser, 0, "[[...t.x], [...t.y]]") == [[0], ["dysweep 0.1"]]
 
 
 def test_a_sweep_without_results_has_a_page_too(page):

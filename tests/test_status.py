@@ -109,6 +109,27 @@ def test_scripts_get_json_and_csv(half_done, capsys):
     assert rows[1]["error"] == "ValueError: the loss is nan\nat step 3"
 
 
+@pytest.mark.parametrize("damage", ['"metrics": null', '"metrics": {"loss": "low"}', '"ended": "soon"'])
+def test_an_end_that_makes_no_sense_is_named(sweep_id, capsys, damage):
+    dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id, count=2)
+    [path] = Path("dysweep_logs").glob("*/runs/*0001/attempts/0001.end.json")
+    end = {**json.loads(path.read_text()), **json.loads("{" + damage + "}")}
+    path.write_text(json.dumps(end))
+    out = shown(capsys, "--sweep_id", sweep_id, "--runs")
+    assert "0002  finished" in out
+    assert f"{path.name}: damaged or unreadable" in shown(capsys, "--sweep_id", sweep_id)
+    assert shown(capsys, "--sweep_id", sweep_id, "--html", "report.html") == ""
+
+
+def test_texts_that_are_no_unicode_can_be_written(sweep_id, start, capsys):
+    Path("bad.py").write_text("def fails(config, checkpoint_dir): raise ValueError('no file a\\udcff.txt')\n")
+    work = ["--package", "bad", "--function", "fails", "--sweep_id", sweep_id, "--count", "1"]
+    assert start("dysweep_run_resume", *work).wait() == 1
+    for option in ("--csv", "--html"):
+        assert shown(capsys, "--sweep_id", sweep_id, option, "written") == ""
+        assert "a\\udcff.txt" in Path("written").read_text()
+
+
 def test_the_log_of_a_run_is_printed(half_done, capsys):
     sweep_id, _ = half_done
     assert shown(capsys, "--sweep_id", sweep_id, "--log", f"{sweep_id}-0001") == "training with 1\n"
