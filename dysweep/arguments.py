@@ -199,7 +199,7 @@ def parse_status(argv: list[str]) -> StatusOptions:
     try:
         return StatusOptions(**parser.parse_args(argv).as_dict())
     except ArgumentError as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+        raise _report(error, "dysweep_status") from None
 
 
 def _with_switch_values(argv: list[str], switches: tuple[str, ...]) -> list[str]:
@@ -263,10 +263,15 @@ def _usage_error(error: ArgumentError, argv: list[str], prog: str) -> ConfigErro
             parallel.make_config(None, {name: text if is_text else parse_yaml(text, flag)})
         except ConfigError as problem:
             return ConfigError(f"--{problem}")
+    return _report(error, prog)
+
+
+def _report(error: ArgumentError, prog: str) -> ConfigError:
     report = " ".join(str(error).split())
     if report.startswith("unrecognized arguments: "):
         word = report.split()[2]
-        option = "-c" if prog != "dysweep_run_resume" or os.path.isfile(word) else "--sweep_id"
+        is_file = prog == "dysweep_create" or os.path.isfile(word)
+        option = "-c" if is_file and prog != "dysweep_status" else "--sweep_id"
         report += f"; did you mean {option} {word}?" if not word.startswith("-") else ""
     return ConfigError(report)
 
@@ -287,6 +292,8 @@ def commented(settings: dict[str, Any]) -> str:
 
 def _settings_of_file(path: str) -> dict[str, Any]:
     settings = load_file(path)
+    if settings is None:
+        raise ConfigError(f"{path}: is empty; dysweep_create --print_config prints what can stand in it")
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a mapping of settings is needed; there are {', '.join(_HINTS)}")
     settings.pop("$schema", None)  # editors look for it

@@ -272,6 +272,10 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     if config.sweep_id is None:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep (--sweep_id ID)")
+        if config.base_config is None and config.sweep_configuration is None:
+            raise ConfigError(
+                "sweep_id: missing; say which sweep to work on (--sweep_id ID), or make one (-c FILE)"
+            )
         config = replace(config, sweep_id=_create_and_describe(config))
     finished = others = 0
     try:
@@ -288,7 +292,8 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             print(f"{finished} {runs} finished{lost}; results in {shown(directory.path)}", file=sys.stderr)
     again = config.resume or config.rerun is not None
     if not finished + others:
-        print("no run to resume" if again else "no run was left to execute", file=sys.stderr)
+        none_left = "no run to resume" if config.resume else "no such run to execute again"
+        print(none_left if again else "no run was left to execute", file=sys.stderr)
     if config.rerun_id is None and (others or not finished):
         _tell_of_lost_runs(config)
     return 1 if others else 0
@@ -344,4 +349,6 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
     if function is None:
         defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise FunctionError(f"--function: {package} has no {name!r}{closest(name, defined)}")
+    if not callable(function):
+        raise FunctionError(f"--function: {package}.{name} is no function but {function!r}")
     return typing.cast("Callable[..., Any]", function)

@@ -15,6 +15,7 @@ from dysweep.upsert import carries_code, copy_tree, format_path
 
 logger = logging.getLogger("dysweep")
 
+_METHODS = ("grid", "random", "bayes")
 _WANDB_KEYS = frozenset(
     """name description program project entity method metric parameters early_terminate command run_cap
     scheduler controller job image_uri launch""".split()
@@ -62,7 +63,10 @@ def define(
 
 
 def _tree(value: Any, name: str) -> dict[str, Any]:
-    tree = load_file(value) if isinstance(value, str) else value
+    try:
+        tree = load_file(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
     if tree is None:
         raise ConfigError(
             f"{name}: missing; give a mapping, or the path of a YAML or JSON file "
@@ -86,9 +90,9 @@ def _described(
             if key not in _WANDB_KEYS and difflib.get_close_matches(key, _WANDB_KEYS, n=1):
                 raise ConfigError(f"sweep_configuration.{key}: no such key{closest(key, _WANDB_KEYS)}")
     else:
-        if given.get("method") in ("grid", "random", "bayes"):
-            meant = [key for key in given if misspelt(key, ["parameters"])]
-            hint = f"; did you mean it by {meant[0]!r}?" if meant else ", which holds what is swept"
+        if given.get("method") in _METHODS:
+            instead = [key for key in given if misspelt(key, ["parameters"])]
+            hint = f"; did you mean it by {instead[0]!r}?" if instead else ", which holds what is swept"
             raise ConfigError(f"sweep_configuration: `method` stands here without `parameters`{hint}")
         described = {"parameters": given}
     for key, (setting, value) in settings.items():
@@ -97,7 +101,11 @@ def _described(
                 f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {described[key]!r}; "
                 "give it once"
             )
-    described.setdefault("method", "grid")
+    method = described.setdefault("method", "grid")
+    if method not in _METHODS and (meant := misspelt(str(method), _METHODS)):
+        raise ConfigError(f"sweep_configuration.method: no method {method!r}; did you mean {meant!r}?")
+    if not isinstance(described.get("metric", {}), dict):
+        raise ConfigError("sweep_configuration.metric: write it as {name: loss, goal: minimize}")
     return described, path
 
 

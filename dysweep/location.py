@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.files import read_json
 from dysweep.legacy import NAME, adopt, is_old, sweep_of_metadata
 
 
@@ -100,14 +101,28 @@ class Location:
             path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
         )
         meant = sweep_id.removeprefix("checkpoints-")
+        for path in root.glob("*/sweep.json"):
+            if _names_sweep(path, sweep_id):
+                return (
+                    f"sweep_id: {sweep_id} is in {path.parent}; "
+                    f"say so (--custom_checkpoint_dir {path.parent.name})"
+                )
         if meant in known:
             return f"sweep_id: {sweep_id!r} is a directory; give the sweep's id, {meant}"
-        shown = f"there are {', '.join(known[:10])}" if known else f"{root} holds none"
+        others = ", ..." if len(known) > 10 else ""
+        shown = f"there are {', '.join(known[:10])}{others}" if known else f"{root} holds none"
         more = "; one that W&B serves is found by entity/project/id" if self.online else ""
         return (
             f"sweep_id: no sweep {sweep_id!r} in {directory.path}; {shown} "
             f"(default_root_dir says where to look){more}"
         )
+
+
+def _names_sweep(path: Path, sweep_id: str) -> bool:
+    try:
+        return bool(read_json(path)["sweep_id"] == sweep_id)
+    except (DirectoryError, TypeError, KeyError):
+        return False
 
 
 def _fetch(directory: SweepDirectory, path: SweepPath) -> None:

@@ -28,6 +28,7 @@ from dysweep.errors import (
     Preempted,
     TrackingError,
     closest,
+    misspelt,
 )
 from dysweep.execution import Job, Result, StopSignals
 from dysweep.files import load_file
@@ -46,6 +47,8 @@ logger = logging.getLogger("dysweep")
 T = TypeVar("T")
 _DEFAULT_PROJECT = "dysweep"
 _HEARTBEAT_SECONDS = 5.0
+_WITHOUT_WANDB = ("offline", "dryrun", "disabled")
+_WANDB_MODES = ("online", "run", "shared", *_WITHOUT_WANDB)
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,13 @@ def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
         raise ConfigError(
             f"conf: a {type(conf).__name__} holds no settings; give a mapping or a ResumableSweepConfig"
         )
-    return parse_dictionary_onto_dataclass({**given, **settings}, ResumableSweepConfig)
+    config = parse_dictionary_onto_dataclass({**given, **settings}, ResumableSweepConfig)
+    if config.count is not None and config.count < 1:
+        raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
+    for name in ("max_attempts", "lease", "grace"):
+        if getattr(config, name) <= 0:
+            raise ConfigError(f"{name}: {getattr(config, name)} is too little; give more than 0")
+    return config
 
 
 def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T]) -> T:
@@ -410,9 +419,10 @@ def location(config: ResumableSweepConfig) -> Location:
 def _mode(config: ResumableSweepConfig) -> str:
     if config.mode is not None:
         return config.mode
-    return (
-        "offline" if os.environ.get("WANDB_MODE", "online") in ("offline", "dryrun", "disabled") else "online"
-    )
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in _WANDB_MODES and (meant := misspelt(mode, _WANDB_MODES)):
+        raise ConfigError(f"WANDB_MODE: {mode!r} is no mode; did you mean {meant!r}?")
+    return "offline" if mode in _WITHOUT_WANDB else "online"
 
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
@@ -455,11 +465,6 @@ def work(
         Preempted: the process was told to stop.
     """
     _say_by_default()
-    if config.count is not None and config.count < 1:
-        raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
-    for name in ("max_attempts", "lease", "grace"):
-        if getattr(config, name) <= 0:
-            raise ConfigError(f"{name}: {getattr(config, name)} is too little; give more than 0")
     heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
     job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
     job.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from itertools import islice
 
@@ -48,10 +49,16 @@ def console() -> Console:
 
 def watch(look: Callable[[], SweepStatus]) -> SweepStatus:
     """Draw a sweep again and again until nothing is running or pending any more."""
-    with Live(console=console(), auto_refresh=False) as live:
+    screen = console()
+    before = None
+    with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
         while True:
             status = look()
-            live.update(sweep(status), refresh=True)
+            if live is not None:
+                live.update(sweep(status), refresh=True)
+            elif status.counts != before:  # a file or a pipe gets what is new
+                screen.print(sweep(status))
+            before = status.counts
             if not {State.RUNNING.value, State.PENDING.value} & status.counts.keys():
                 return status
             time.sleep(_SECONDS_BETWEEN_LOOKS)

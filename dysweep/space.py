@@ -25,6 +25,7 @@ logger = logging.getLogger("dysweep")
 _WANDB_WORDS = frozenset(
     ["value", "values", "distribution", "min", "max", "mu", "sigma", "q", "probabilities"]
 )
+_OWN_WORDS = frozenset(["sweep", "sweep_alias", "sweep_identifier"])
 _TAKEN_BY_WANDB = frozenset(["", "dy_config", "_wandb"])
 _MADE_LABEL_LENGTH = 48
 
@@ -149,8 +150,13 @@ class Space:
             )
         nodes = list(_sweep_nodes(tree, path))
         _warn_of_seeming_nodes(tree, path)
-        if any(node["sweep"] is False for _, node in nodes):
-            logger.warning("`sweep: false` still marks a sweep; write `sweep: true`, or remove the node")
+        for found, node in nodes:
+            if node["sweep"] is not True:
+                logger.warning(
+                    "%s: `sweep: %s` still marks a sweep; write `sweep: true`, or remove the node",
+                    format_path(found), json.dumps(node["sweep"]),
+                )  # fmt: skip
+                break
         names = _names([(found[len(path) :], node.get("sweep_identifier"), found) for found, node in nodes])
         swept = tuple(_parameter(name, found, node) for name, (found, node) in zip(names, nodes, strict=True))
         return cls(tree, swept, path)
@@ -268,9 +274,7 @@ def _warn_of_seeming_nodes(value: Any, path: Path) -> None:
 def _looks_swept(node: dict[str, Any]) -> bool:
     """Tell whether a mapping seems to be meant as a sweep node: W&B's words, perhaps a misspelt `sweep`."""
     others = node.keys() - _WANDB_WORDS
-    return len(others) < len(node) and all(
-        difflib.get_close_matches(key, ["sweep", "sweep_alias", "sweep_identifier"], n=1) for key in others
-    )
+    return len(others) < len(node) and all(difflib.get_close_matches(key, _OWN_WORDS, n=1) for key in others)
 
 
 def _names(nodes: list[tuple[Path, Any, Path]]) -> list[str]:
@@ -319,9 +323,7 @@ def _numbered(text: str, taken: set[str]) -> str:
 
 
 def _wandb_part(node: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value for key, value in node.items() if key not in ("sweep", "sweep_identifier", "sweep_alias")
-    }
+    return {key: value for key, value in node.items() if key not in _OWN_WORDS}
 
 
 def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
@@ -329,11 +331,10 @@ def _parameter(name: str, path: Path, node: dict[str, Any]) -> Parameter:
     where = format_path(path)
     if not described:
         raise LanguageError(where, "a sweep node needs `values`, or `min` and `max`, or a `distribution`")
-    for key in described if described.keys().isdisjoint(_WANDB_WORDS) else ():
-        if difflib.get_close_matches(key, _WANDB_WORDS, n=1):
-            raise LanguageError(
-                f"{where}.{key}", f"no such key of a sweep node{closest(key, sorted(_WANDB_WORDS))}"
-            )
+    words = sorted(_WANDB_WORDS | _OWN_WORDS)
+    for key in described:
+        if key not in _WANDB_WORDS and difflib.get_close_matches(key, words, n=1):
+            raise LanguageError(f"{where}.{key}", f"no such key of a sweep node{closest(key, words)}")
     if isinstance(described.get("value"), list):
         logger.warning("%s.value: one value that is a list; to choose from it, write `values`", where)
     values = described.get("values", [described["value"]] if "value" in described else [])

@@ -37,7 +37,25 @@ BAD_CONFIGS = {
     "a wrong type": ("count: many", "config.yaml: count: 'many' is not a whole number"),
     "a number as project": ("project: 3", "project: 3 is not text; write it in quotes"),
     "no mapping": ("- 1", "a mapping of settings is needed"),
-    "an empty file": ("", "a mapping of settings is needed"),
+    "an empty file": ("", "config.yaml: is empty; dysweep_create --print_config prints what can stand in it"),
+    "a misspelt identifier": (
+        "base_config: {}\nsweep_configuration: {lr: {sweep: true, values: [1], sweep_identifer: x}}",
+        "lr.sweep_identifer: no such key of a sweep node; did you mean 'sweep_identifier'?",
+    ),
+    "a misspelt method": (
+        "base_config: {}\nmethod: grid\nsweep_configuration:\n"
+        "  {method: gird, parameters: {a: {sweep: true, values: [1]}}}",
+        "method: 'grid' contradicts sweep_configuration.method, which is 'gird'",
+    ),
+    "another misspelt method": (
+        "base_config: {}\nsweep_configuration: {method: gird, parameters: {a: {sweep: true, values: [1]}}}",
+        "sweep_configuration.method: no method 'gird'; did you mean 'grid'?",
+    ),
+    "a metric without its goal": (
+        "base_config: {}\nsweep_configuration: {metric: loss, parameters: {a: {sweep: true, values: [1]}}}",
+        "sweep_configuration.metric: write it as {name: loss, goal: minimize}",
+    ),
+    "a missing file of the base": ("base_config: nowhere.yaml", "base_config: nowhere.yaml: cannot be read"),
     "no base": ("sweep_configuration: {a: {sweep: true, values: [1]}}", "base_config: missing"),
     "no space": ("base_config: {}", "sweep_configuration: missing"),
     "a missing file": ("base_config: nowhere.yaml", "nowhere.yaml: cannot be read"),
@@ -168,6 +186,8 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
         (["--package", "functions", "--function", "record", "--resume"], 2, "sweep_id: missing"),
         (["--package", "functions", "--function", "record", "--sweep_id"], 2, "expected one argument"),
         (["--package", "functions", "--function", "record", "--cuont", "3"], 2, "did you mean '--count'?"),
+        (["--package", "functions", "--function", "record", "--lease", "-3"], 2, "lease: -3.0 is too little"),
+        (["--package", "functions", "--function", "__name__"], 2, "functions.__name__ is no function but"),
         (["--package", "functions", "--function", "record", "--count", "x"], 2, "'x' is not a whole number"),
         (
             ["--package", "functions", "--function", "record", "--mode", "on"],
@@ -257,6 +277,26 @@ def test_a_sweep_or_run_that_is_not_there_is_answered_with_those_that_are(capsys
     assert cli.run_resume([*work, sweep_id, "--rerun_id", "nope"]) == 1
     assert f"nope: no such run in {Path.cwd()}" in (err := capsys.readouterr().err)
     assert f"there are {sweep_id}-0001, {sweep_id}-0002" in err
+
+
+def test_an_agent_without_a_sweep_is_told_what_it_lacks(capsys):
+    assert cli.run_resume(["--package", "functions", "--function", "record"]) == 2
+    assert "sweep_id: missing; say which sweep to work on (--sweep_id ID)" in capsys.readouterr().err
+    assert cli.status(["4f1c"]) == 2
+    assert "did you mean --sweep_id 4f1c?" in capsys.readouterr().err
+
+
+def test_a_sweep_in_a_directory_of_another_name_is_named(capsys):
+    assert cli.create(["-c", "config.yaml", "--custom_checkpoint_dir", "mine"]) == 0
+    sweep_id = capsys.readouterr().out.strip()
+    assert cli.status(["--sweep_id", sweep_id]) == 1
+    assert "say so (--custom_checkpoint_dir mine)" in capsys.readouterr().err
+
+
+def test_a_misspelt_mode_in_the_environment_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    assert cli.create(["-c", "config.yaml"]) == 2
+    assert "WANDB_MODE: 'ofline' is no mode; did you mean 'offline'?" in capsys.readouterr().err
 
 
 def test_with_wandb_a_project_and_a_login_are_needed(capsys, monkeypatch, tmp_path):

@@ -136,8 +136,10 @@ def test_a_sweep_inside_values_is_named_at_its_place():
 
 def test_doubtful_nodes_are_warned_about(caplog):
     Space.compile({"a": {"sweep": False, "values": [1]}, "b": {"min": 0, "max": 1}})
-    assert "`sweep: false` still marks a sweep" in caplog.text
+    assert "sweep_configuration.a: `sweep: false` still marks a sweep" in caplog.text
     assert "sweep_configuration.b: this looks like a swept parameter" in caplog.text
+    Space.compile({"a": {"sweep": "no", "values": [1]}})
+    assert '`sweep: "no"` still marks a sweep' in caplog.text
 
 
 def test_no_space_is_read_from_other_text():
