@@ -1,6 +1,6 @@
 """Nothing is lost, nothing is done twice: agents are killed or stopped at random until the sweep is done.
 
-`pytest -m chaos --rounds 20 -n 0` repeats it with 20 seeds and prints the figures.
+`pytest -m chaos --rounds 20 -n 0` repeats it with 20 seeds and 60 runs each, and prints the figures.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from dysweep.checkpoint import SweepDirectory
 from dysweep.runs import Attempt, State
 from dysweep.status import read_status
 
-RUNS, STEPS, AGENTS = 60, 6, 6
+STEPS, AGENTS = 6, 6
 SECONDS_BETWEEN_KILLS = 0.5
 SECONDS_PER_STEP = 0.05
 LEASE = 3
@@ -87,12 +87,13 @@ def can_have_hosts():
         ),
     ],
 )
-def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed, record_property):
+def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed, record_property, request):
+    size = 60 if request.config.getoption("rounds") > 1 else 30
     chooser = random.Random(seed)
     (own_folder / "functions.py").write_text(FUNCTION)
     sweep_id = dysweep_run_resume(
         base_config={"steps": STEPS, "seconds": SECONDS_PER_STEP},
-        sweep_configuration={"n": {"sweep": True, "values": list(range(RUNS))}},
+        sweep_configuration={"n": {"sweep": True, "values": list(range(size))}},
     )
     directory = SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
     started = 0
@@ -111,7 +112,7 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed
     agents = [start() for _ in range(AGENTS)]
     signals = Counter()
     processes = list(agents)
-    while not all_finished(directory):
+    while not all_finished(directory, size):
         assert time.monotonic() < deadline, Counter(str(run.state()) for run in directory.runs())
         time.sleep(SECONDS_BETWEEN_KILLS)
         place = chooser.randrange(AGENTS)
@@ -131,19 +132,19 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed
         "takeovers": sum(run.last_attempt().number - 1 for run in directory.runs()),
         "runs finished": len(finished),
         "doubled": sum(times > 1 for times in finished.values()),
-        "lost": sum(finished[number] == 0 for number in range(RUNS)),
+        "lost": sum(finished[number] == 0 for number in range(size)),
         "seconds": round(time.monotonic() - begun),
     }
     for name, number in figures.items():
         record_property(name, number)
-    assert (figures["runs finished"], figures["doubled"], figures["lost"]) == (RUNS, 0, 0)
+    assert (figures["runs finished"], figures["doubled"], figures["lost"]) == (size, 0, 0)
     check(directory)
 
 
-def all_finished(directory):
+def all_finished(directory, size):
     states = [run.state() for run in directory.runs()]
     assert State.FAILED not in states
-    return states == [State.FINISHED] * RUNS
+    return states == [State.FINISHED] * size
 
 
 def finished_attempts(directory):
