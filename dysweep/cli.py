@@ -27,7 +27,7 @@ from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
 from dysweep.preview import Preview, values_of
 from dysweep.runs import State
-from dysweep.status import SweepStatus, last_log, read_status, shown, sweeps_below
+from dysweep.status import SweepStatus, last_log, read_status, short_path, sweeps_below
 
 logger = logging.getLogger("dysweep")
 
@@ -241,7 +241,7 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep_id = parallel.create(config)
     directory = parallel.location(config).directory(sweep_id)
     sweep = directory.sweep
-    print(f"sweep {sweep_id}: {_size(sweep)}in {shown(directory.path)}", file=sys.stderr)
+    print(f"sweep {sweep_id}: {_size(sweep)}in {short_path(directory.path)}", file=sys.stderr)
     if sweep.online:
         from dysweep import tracking
 
@@ -289,7 +289,9 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             directory = _find(config)
             lost = f", {others} not" if others else ""
             runs = "run" if finished == 1 else "runs"
-            print(f"{finished} {runs} finished{lost}; results in {shown(directory.path)}", file=sys.stderr)
+            print(
+                f"{finished} {runs} finished{lost}; results in {short_path(directory.path)}", file=sys.stderr
+            )
     again = config.resume or config.rerun is not None
     if not finished + others:
         none_left = "no run to resume" if config.resume else "no such run to execute again"

@@ -104,7 +104,7 @@ def _described(
     method = described.setdefault("method", "grid")
     if method not in _METHODS and (meant := misspelt(str(method), _METHODS)):
         raise ConfigError(f"sweep_configuration.method: no method {method!r}; did you mean {meant!r}?")
-    if not isinstance(described.get("metric", {}), dict):
+    if not isinstance(described.get("metric") or {}, dict):
         raise ConfigError("sweep_configuration.metric: write it as {name: loss, goal: minimize}")
     return described, path
 

@@ -14,7 +14,7 @@ from dysweep.agent import duration
 from dysweep.errors import ConfigError, closest
 from dysweep.runs import State
 from dysweep.space import Parameter
-from dysweep.status import RunStatus, SweepStatus, short, shown
+from dysweep.status import RunStatus, SweepStatus, short, short_path
 
 try:
     import plotly.graph_objects as go
@@ -126,7 +126,9 @@ def _head(status: SweepStatus, metric: str | None, measured: list[RunStatus]) ->
     sweep = status.sweep
     place = sweep.path.place if sweep.online else sweep.mode
     seen = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    where = " · ".join(map(escape, (f"sweep {sweep.sweep_id}", place, str(shown(status.directory)), seen)))
+    where = " · ".join(
+        map(escape, (f"sweep {sweep.sweep_id}", place, str(short_path(status.directory)), seen))
+    )
     facts = []
     declared = _declared_metric(status)
     if measured and metric is not None and declared.get("name") == metric:

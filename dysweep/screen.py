@@ -19,7 +19,7 @@ from dysweep.agent import duration
 from dysweep.errors import LanguageError
 from dysweep.preview import Preview, differences
 from dysweep.runs import State
-from dysweep.status import RunStatus, SweepStatus, ago, short, shown
+from dysweep.status import RunStatus, SweepStatus, ago, short, short_path
 
 _COLOURS = {
     State.FINISHED.value: "green",
@@ -69,7 +69,7 @@ def sweep(status: SweepStatus) -> Group:
     name = status.sweep.sweep_configuration.get("name")
     title = Text(f"sweep {status.sweep.sweep_id}", style="bold")
     title.append(f"  {name}" if name else "", style="not bold")
-    title.append(f"  {status.sweep.mode}  {shown(status.directory)}", style="not bold dim")
+    title.append(f"  {status.sweep.mode}  {short_path(status.directory)}", style="not bold dim")
     parts: list[RenderableType] = [title, _bar(status)]
     attention = [run for run in status.runs if run.state in (State.FAILED, State.CRASHED, State.PREEMPTED)]
     parts += _section("needs attention", attention, _attention_row)

@@ -357,7 +357,7 @@ def last_log(directory: SweepDirectory, run_id: str) -> str:
     return last.log_path.read_text(encoding="utf-8", errors="replace")
 
 
-def shown(path: Path) -> Path:
+def short_path(path: Path) -> Path:
     """Give a path as people write it, from the working directory on if it is below."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

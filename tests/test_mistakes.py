@@ -254,6 +254,12 @@ def test_a_key_that_is_no_text_is_named_also_when_its_tree_is_changed(capsys):
         assert "base_config" in (err := capsys.readouterr().err) and err.count("\n") == 1
 
 
+def test_a_metric_may_be_left_empty():
+    settings = "metric: null, parameters: {lr: {sweep: true, values: [1]}}"
+    Path("config.yaml").write_text(f"base_config: {{lr: 1}}\nsweep_configuration: {{{settings}}}")
+    assert cli.create(["-c", "config.yaml"]) == 0
+
+
 def test_numbers_with_an_exponent_are_numbers(capsys):
     """YAML 1.1 takes 1e-3 for text."""
     assert cli.create(["-c", "config.yaml", "--dry_run"]) == 0
