@@ -10,10 +10,11 @@ from typing import Any
 
 from dysweep.checkpoint import SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError
-from dysweep.execution import Job, Result, StopSignals, fail_attempt, run_attempt
+from dysweep.execution import Job, Result, fail_attempt, run_attempt
 from dysweep.lost import LostRun, find_lost, given_up
 from dysweep.offline import Grid, NameOf, take_points
 from dysweep.runs import Attempt, RunDirectory, State, Watch
+from dysweep.signals import StopSignals
 
 logger = logging.getLogger("dysweep")
 
@@ -83,7 +84,7 @@ class Agent:
                 claimed = self._claim_assigned(assigned.run_id, assigned.assignment)
                 if claimed is None:
                     continue
-                result = self._execute(*claimed, by_agent=True)
+                result = self._execute(*claimed)
                 done += 1
                 progress.tell(result, done)
                 yield result
@@ -92,7 +93,7 @@ class Agent:
         self, run_id: str, assignment: dict[str, Any]
     ) -> tuple[Attempt, dict[str, Any] | None, LanguageError | None] | None:
         """Claim a run that W&B has given to this process: a new one, or one that W&B has queued again."""
-        from dysweep import tracking
+        from dysweep import run_tracking
 
         attempt = self._record(run_id, assignment, None)
         if attempt is not None:
@@ -105,7 +106,7 @@ class Agent:
             return None
         if state in (State.FINISHED, State.KILLED) or given_up(run, last, self.max_attempts):
             logger.warning("%s: W&B gives it out again, but it is %s; left as it is", run_id, state)
-            tracking.tell_end(self.directory.sweep.path, run, finished=state is State.FINISHED, by_agent=True)
+            run_tracking.tell_end(self.directory.sweep.path, run, finished=state is State.FINISHED)
             return None
         claimed = run.claim(last)
         return None if claimed is None else (claimed, *self._config_of(run))
@@ -242,16 +243,13 @@ class Agent:
         config: dict[str, Any] | None,
         problem: LanguageError | None,
         *,
-        by_agent: bool = False,
         from_scratch: bool = False,
     ) -> Result:
         sweep = self.directory.sweep
         if problem is not None:
             logger.error("%s: %s", attempt.run.run_id, problem)
-            return fail_attempt(attempt, sweep, problem, self.stop, by_agent=by_agent)
-        return run_attempt(
-            attempt, sweep, config or {}, self.job, self.stop, by_agent=by_agent, from_scratch=from_scratch
-        )
+            return fail_attempt(attempt, sweep, problem, self.stop)
+        return run_attempt(attempt, sweep, config or {}, self.job, self.stop, from_scratch=from_scratch)
 
     def _resolve(self, assignment: dict[str, Any]) -> tuple[dict[str, Any] | None, LanguageError | None]:
         sweep = self.directory.sweep

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import inspect
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import FrameType, TracebackType
-from typing import Any, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from dysweep.capture import captured
 from dysweep.checkpoint import Sweep
-from dysweep.errors import DirectoryError, FunctionError, LanguageError, Preempted, TrackingError
+from dysweep.errors import FunctionError, LanguageError, Preempted, TrackingError
+from dysweep.isolation import isolated
 from dysweep.runs import Attempt, Heartbeat, State
+from dysweep.signals import StopSignals
+
+if TYPE_CHECKING:
+    from dysweep.run_tracking import TrackedRun
 
 logger = logging.getLogger("dysweep")
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_END_RUN = signal.SIGUSR1
-_TELLING_SECONDS = 1.0
-_ENDED = b"dysweep: the function has not stopped by itself and was ended; --resume True goes on\n"
-_active: StopSignals | None = None
 
 
 @dataclass(frozen=True)
@@ -94,115 +90,6 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def preempted() -> bool:
-    """Tell a function that polls whether it has to stop: its process was told to, or its run was ended.
-
-    The function also gets `Preempted` raised; asking is for code that runs in other threads or swallows that.
-
-    Example:
-        >>> import dysweep
-        >>> def train(config, checkpoint_dir):
-        ...     for epoch in range(config["epochs"]):
-        ...         ...  # train, then save to checkpoint_dir
-        ...         if dysweep.preempted():
-        ...             return
-        >>> dysweep.preempted()
-        False
-    """
-    return _active is not None and (_active.received is not None or _active.run_ended is not None)
-
-
-class StopSignals:
-    """SIGTERM, SIGINT and SIGUSR1 ask the running function to stop; only the main thread installs them.
-
-    The first signal raises `Preempted` in the function and gives it `grace` seconds; then, or at a second
-    signal, the process ends at once. The previous handlers are put back on leaving.
-
-    Args:
-        grace: seconds that the function has for its `finally:` blocks.
-    """
-
-    def __init__(self, grace: float) -> None:
-        self.grace = grace
-        self.received: int | None = None
-        self.run_ended: State | None = None
-        self.when_received: Callable[[], object] = lambda: None
-        self.when_grace_is_over: Callable[[], object] = lambda: None
-        self._thread = threading.get_ident()
-        self._raising = False
-        self._ending_run = False
-        self._previous: dict[signal.Signals, Any] = {}
-        self._timer: threading.Timer | None = None
-
-    def __enter__(self) -> StopSignals:
-        global _active
-        _active = self
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        global _active
-        _active = None
-        if self._timer is not None:
-            self._timer.cancel()
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
-
-    @contextmanager
-    def interrupting(self) -> Iterator[None]:
-        """Raise `Preempted` inside this block when a signal comes."""
-        if self.received is not None or self.run_ended is not None:
-            raise Preempted(self.received or signal.SIGTERM)
-        self._raising = True
-        try:
-            yield
-        finally:
-            self._raising = False
-
-    def end_run(self, outcome: State) -> None:
-        """End the running function only, from another thread.
-
-        Args:
-            outcome: killed if W&B has stopped the run, crashed if another process has taken it over.
-        """
-        self.run_ended = outcome
-        if self._previous:
-            self._ending_run = True
-            signal.pthread_kill(self._thread, _END_RUN)
-        elif self._raising:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self._thread), ctypes.py_object(Preempted)
-            )
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._ending_run:
-            self._ending_run = False
-            if self._raising:
-                self._raising = False
-                raise Preempted(number)
-            return
-        if self.received is not None:
-            self._end()
-        self.received = number
-        self._timer = threading.Timer(self.grace, self._end)
-        self._timer.daemon = True
-        self._timer.start()
-        if self._raising:
-            self._raising = False
-            telling = threading.Thread(target=self.when_received, daemon=True)
-            telling.start()
-            telling.join(_TELLING_SECONDS)  # the interrupted code may hold what it needs
-            raise Preempted(number)
-
-    def _end(self) -> None:
-        os.write(2, _ENDED)  # not through logging or sys.stderr, whose locks the function may hold
-        try:
-            self.when_grace_is_over()
-        finally:
-            os._exit(128 + (self.received or signal.SIGTERM))
-
-
 def run_attempt(
     attempt: Attempt,
     sweep: Sweep,
@@ -210,7 +97,6 @@ def run_attempt(
     job: Job,
     stop: StopSignals,
     *,
-    by_agent: bool = False,
     from_scratch: bool = False,
 ) -> Result:
     """Execute a claimed attempt and record how it ended.
@@ -221,25 +107,24 @@ def run_attempt(
         config: the run's config.
         job: the function.
         stop: the signals that end it early.
-        by_agent: whether W&B has given the run to this process.
         from_scratch: begin the W&B run again, instead of going on with it.
 
     Raises:
         TrackingError: W&B did not start the run.
     """
-    from dysweep import tracking
-
     begun = time.monotonic()
     attempt.run.checkpoint_path.mkdir(exist_ok=True)
     value: Any = None
     error: BaseException | None = None
     heartbeat = Heartbeat(attempt, job.heartbeat, when_superseded=lambda: stop.end_run(State.CRASHED))
-    with heartbeat, _captured(attempt):
+    with heartbeat, captured(attempt):
         stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, {})
-        run = _tracked(attempt, sweep, config, job.mark_preempting, stop, by_agent, from_scratch)
-
-        # At once, as `with wandb.init():` in the function ends the run before it comes back here.
-        stop.when_received = lambda: tracking.mark_preempted(run)
+        run = _tracked(attempt, sweep, config, stop, from_scratch)
+        if job.mark_preempting:
+            run.run.mark_preempting()
+        if sweep.online:
+            logger.info("%s  %s", attempt.run.run_id, run.run.url)
+        stop.when_received = run.mark_preempted
         try:
             arguments = {
                 **job.arguments,
@@ -247,17 +132,17 @@ def run_attempt(
                 "checkpoint_dir": attempt.run.checkpoint_path,
             }
             if job.use_lightning_logger:
-                arguments["logger"] = _lightning_logger(run)
-            with tracking.user_calls_join_the_run(sweep.online, attempt.run.path), stop.interrupting():
-                value = job.function(**arguments)
+                arguments["logger"] = _lightning_logger(run.run)
+            with isolated(), run.shared(), stop.interrupting():
+                value = _call(job.function, arguments)
         except BaseException as raised:
-            error = raised.with_traceback(_without_this_frame(raised))
+            error = raised.with_traceback(_users_part(raised))
         outcome = State.CRASHED if attempt.superseded() else _outcome(error, stop)
         if outcome is State.CRASHED:
             logger.warning("%s: another process has taken it over; stopped here", attempt.run.run_id)
-        if outcome is State.FAILED:
-            traceback.print_exception(error, file=sys.stderr)
-        metrics = tracking.end_run(run, 0 if outcome is State.FINISHED else 1, outcome is State.PREEMPTED)
+        if outcome is State.FAILED and error is not None:
+            print(_traceback(error), end="", file=sys.stderr)
+        metrics = run.end(0 if outcome is State.FINISHED else 1, preempted=outcome is State.PREEMPTED)
         attempt.finish(outcome, _described(error) if outcome is State.FAILED and error else None, metrics)
         stop.when_received = stop.when_grace_is_over = lambda: None
         stop.run_ended = None
@@ -266,50 +151,64 @@ def run_attempt(
     return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
 
 
-def fail_attempt(
-    attempt: Attempt, sweep: Sweep, problem: LanguageError, stop: StopSignals, *, by_agent: bool
-) -> Result:
-    """Record that a claimed attempt has no config to execute; W&B is told if it waits for the run.
+def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call the function; a child that it forks, and that comes back here, ends: it is not the run."""
+    process = os.getpid()
+    error: BaseException | None = None
+    try:
+        return function(**arguments)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        if os.getpid() != process:
+            _end_child(error)
+
+
+def _end_child(error: BaseException | None) -> NoReturn:
+    code: Any = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = 0 if error.code is None else error.code
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    elif error is not None:
+        print(_traceback(error.with_traceback(_users_part(error))), end="", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)  # without exit handlers, which are the parent's; so do children of multiprocessing
+
+
+def fail_attempt(attempt: Attempt, sweep: Sweep, problem: LanguageError, stop: StopSignals) -> Result:
+    """Record that a claimed attempt has no config to execute; W&B is told if it serves the sweep.
 
     Args:
         attempt: the claim.
         sweep: the sweep that the run belongs to.
         problem: why there is no config.
         stop: the signals.
-        by_agent: whether W&B has given the run to this process.
 
     Raises:
         TrackingError: W&B did not start the run.
     """
-    if by_agent:
-        from dysweep import tracking
-
-        run = _tracked(attempt, sweep, {}, False, stop, by_agent, from_scratch=False)
-        tracking.end_run(run, exit_code=1, preempted=False)
+    if sweep.online:
+        _tracked(attempt, sweep, {}, stop, from_scratch=False).end(1, preempted=False)
     attempt.finish(State.FAILED, {**_described(problem), "traceback": ""}, {})
     return Result(attempt, State.FAILED, None, problem, 0.0)
 
 
 def _tracked(
-    attempt: Attempt,
-    sweep: Sweep,
-    config: Mapping[str, Any],
-    mark_preempting: bool,
-    stop: StopSignals,
-    by_agent: bool,
-    from_scratch: bool,
-) -> Any:
-    from dysweep import tracking
+    attempt: Attempt, sweep: Sweep, config: Mapping[str, Any], stop: StopSignals, from_scratch: bool
+) -> TrackedRun:
+    from dysweep.run_tracking import TrackedRun
 
     try:
-        return tracking.start_run(
+        return TrackedRun(
             sweep.path,
             attempt.run,
             config,
             online=sweep.online,
-            by_agent=by_agent,
             from_scratch=from_scratch,
-            mark_preempting=mark_preempting,
             when_stopped=lambda: stop.end_run(State.KILLED),
         )
     except TrackingError as problem:
@@ -327,75 +226,34 @@ def _outcome(error: BaseException | None, stop: StopSignals) -> State:
     return State.FAILED
 
 
-def _without_this_frame(error: BaseException) -> TracebackType | None:
-    own = error.__traceback__
-    return own.tb_next if own is not None and own.tb_next is not None else own
+def _users_part(error: BaseException) -> TracebackType | None:
+    """Leave out the frames of this module, which are above the function's."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return frames or error.__traceback__
 
 
 def _described(error: BaseException) -> dict[str, str]:
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-    }
+    return {"type": type(error).__name__, "message": _message(error), "traceback": _traceback(error)}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # its author's own bug
+        return f"(its text cannot be made: {type(problem).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # Python 3.10 to 3.12 write the exception's text where its frames are written
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        return f"Traceback (most recent call last):\n{frames}{type(error).__name__}: {_message(error)}\n"
 
 
 def _lightning_logger(run: Any) -> Any:
     from lightning.pytorch.loggers import WandbLogger
 
     return WandbLogger(experiment=run)
-
-
-@contextmanager
-def _captured(attempt: Attempt) -> Iterator[None]:
-    """Write what is printed to the attempt's log as well."""
-    try:
-        log = _Log(open(attempt.log_path, "a", buffering=1, encoding="utf-8", errors="backslashreplace"))
-    except OSError as error:
-        raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
-    with closing(log), redirect_stdout(_Tee(sys.stdout, log)), redirect_stderr(_Tee(sys.stderr, log)):
-        yield
-
-
-class _Log:
-    """The attempt's log; a full or vanished disk ends the log, with a warning, and not the training."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file: TextIO | None = file
-
-    def write(self, text: str) -> None:
-        self._try(lambda file: file.write(text))
-
-    def close(self) -> None:
-        self._try(lambda file: file.close())
-        self._file = None
-
-    def _try(self, action: Callable[[TextIO], object]) -> None:
-        if self._file is None:
-            return
-        try:
-            action(self._file)
-        except OSError as error:
-            failed, self._file = self._file, None
-            logger.warning("%s: nothing more can be written (%s)", failed.name, error.strerror)
-            with suppress(OSError):
-                failed.close()
-
-
-class _Tee:
-    """A text stream that writes to the log too; everything else is the stream's own."""
-
-    def __init__(self, stream: TextIO, log: _Log) -> None:
-        self._stream = stream
-        self._log = log
-
-    def write(self, text: str) -> int:
-        self._log.write(text)
-        return self._stream.write(text)
-
-    def writelines(self, lines: list[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)

@@ -30,7 +30,7 @@ from dysweep.errors import (
     closest,
     misspelt,
 )
-from dysweep.execution import Job, Result, StopSignals
+from dysweep.execution import Job, Result
 from dysweep.files import load_file
 from dysweep.legacy import NAME, is_old
 from dysweep.location import Location
@@ -39,6 +39,7 @@ from dysweep.naming import check_template, naming
 from dysweep.offline import Grid
 from dysweep.preview import Preview
 from dysweep.runs import State
+from dysweep.signals import StopSignals
 from dysweep.status import SweepStatus, read_status
 from dysweep.upsert import carries_code
 

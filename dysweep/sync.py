@@ -131,7 +131,7 @@ def _place(directory: SweepDirectory, entity: str | None, project: str | None) -
 
 def _sweep_with(directory: SweepDirectory, place: SweepPath, ended: list[RunDirectory]) -> SweepPath:
     """Find the sweep that W&B has of this directory, or make it, and put the runs into it."""
-    from dysweep import tracking
+    from dysweep import run_tracking, tracking
 
     listed = tracking.runs_of_group(place, place.sweep_id)
     there = [run for run in ended if run.run_id in listed]
@@ -148,7 +148,7 @@ def _sweep_with(directory: SweepDirectory, place: SweepPath, ended: list[RunDire
     path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
     outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]
     for number, run in enumerate(outside, start=1):
-        tracking.tell_end(path, run, finished=run.state() is State.FINISHED)
+        run_tracking.tell_end(path, run, finished=run.state() is State.FINISHED)
         if number % 10 == 0 or number == len(outside):
             logger.info("put into the sweep %d/%d", number, len(outside))
     return path

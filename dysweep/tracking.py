@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import math
 import os
 import queue
 import re
@@ -12,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +22,6 @@ import yaml
 
 from dysweep.checkpoint import SweepPath
 from dysweep.errors import DysweepError, NotFoundError, TrackingError
-from dysweep.runs import RunDirectory
 
 _ENTITY = "WANDB_ENTITY"
 _PROJECT = "WANDB_PROJECT"
@@ -34,7 +31,7 @@ _SWEEP_ID = "WANDB_SWEEP_ID"
 _ASSIGNMENT_FILE = "WANDB_SWEEP_PARAM_PATH"
 _LEFT_BY_THE_SDK = (_ENTITY, _PROJECT, _RUN_ID, _SWEEP_ID, _ASSIGNMENT_FILE, "WANDB_DIR")
 _POLL_SECONDS = 0.2
-_PATIENCE_SECONDS = 12  # an idle agent asks every 5 seconds and looks at the answer every 10
+_PATIENCE_SECONDS = 12  # wandb.agent asks every 5 seconds and looks at the answer every 10
 _CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
 _HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
 
@@ -56,7 +53,7 @@ def create_sweep(
     Raises:
         TrackingError: W&B did not make it.
     """
-    with _sdk("W&B did not make the sweep"), _quiet_sdk():
+    with sdk_errors("W&B did not make the sweep"), quiet_sdk():
         with contextlib.redirect_stdout(None):  # the SDK prints the id there
             sweep_id = wandb.sweep(dict(configuration), entity, project, list(prior_runs) or None)
         # The SDK leaves there what the server said of the sweep's place.
@@ -98,7 +95,7 @@ def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
     Raises:
         TrackingError: W&B did not take it.
     """
-    with _sdk("W&B did not take the sweep's metadata"), _quiet_sdk():
+    with sdk_errors("W&B did not take the sweep's metadata"), quiet_sdk():
         run = wandb.init(
             entity=path.entity,
             project=path.project,
@@ -145,7 +142,7 @@ def load_old_metadata(path: SweepPath) -> tuple[SweepPath, dict[str, Any], dict[
         TrackingError: W&B could not be asked.
     """
     named = {"display_name": f"HIERARCHICAL_SWEEP_{path.sweep_id}"}
-    with _sdk("W&B could not be asked"), _quiet_sdk():
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
         api = wandb.Api({"entity": path.entity})
         for run in api.runs(path.place, filters=named, per_page=1):
             sweep = SweepPath(run.entity, path.project, path.sweep_id)
@@ -184,7 +181,7 @@ def load_run(path: SweepPath, run_id: str) -> TrackedRun:
 
 
 def _fetch_run(path: SweepPath, run_id: str) -> Any:
-    with _sdk("W&B could not be asked"), _quiet_sdk():
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
         try:
             return wandb.Api({"entity": path.entity}).run(f"{path.place}/{run_id}")
         except (ValueError, wandb.errors.CommError) as error:
@@ -242,7 +239,7 @@ def runs_of_group(place: SweepPath, group: str) -> dict[str, tuple[str | None, s
     Raises:
         TrackingError: W&B could not be asked.
     """
-    with _sdk("W&B could not be asked"), _quiet_sdk():
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
         runs = wandb.Api({"entity": place.entity}).runs(place.place, filters={"group": group}, per_page=1000)
         try:
             return {run.id: (run.sweep_name, run.state) for run in runs}
@@ -264,7 +261,7 @@ def unstarted_runs(path: SweepPath, known: Collection[str], seconds: float) -> l
         TrackingError: W&B could not be asked.
     """
     given_out = {"sweep": path.sweep_id, "state": {"$in": ["pending", "crashed"]}}
-    with _sdk("W&B could not be asked"), _quiet_sdk():
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
         runs = wandb.Api({"entity": path.entity}).runs(path.place, filters=given_out, per_page=1000)
         return [
             run.id
@@ -292,7 +289,7 @@ def log_in(entity: str | None) -> str | None:
     Raises:
         TrackingError: W&B could not be reached, or does not know the user.
     """
-    with _sdk("W&B could not be asked"), _quiet_sdk():
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
         api = wandb.Api({"entity": entity})
         return entity or api.default_entity
 
@@ -316,8 +313,9 @@ def assigned_runs(
     """Ask W&B for one run after the other, as `wandb.agent` does, until the sweep is done.
 
     `wandb.agent` works in a thread of its own, so that the caller's thread, where signals arrive, can execute
-    the runs. A run is over when the caller asks for the next one. Closing the iterator ends the agent while
-    it has the run: otherwise W&B could give out another one, of which nobody would know.
+    the runs. A run is over when the caller asks for the next one, or closes the iterator. Each call of
+    `wandb.agent` is for one run, and so ends by itself: one that goes on could only be ended by an exception
+    raised in its thread from outside, which on Python 3.11 never arrives under a debugger or coverage.
 
     Args:
         path: the sweep.
@@ -328,53 +326,59 @@ def assigned_runs(
     Raises:
         TrackingError: W&B does not serve the sweep.
     """
+    while not stopping():
+        with _one_run(path, directory, stopping, when_stopped) as assigned:
+            if assigned is None:
+                return
+            yield assigned
+
+
+@contextmanager
+def _one_run(
+    path: SweepPath, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
+) -> Iterator[Assigned | None]:
     handed: queue.Queue[Assigned | None] = queue.Queue()
-    over: queue.Queue[None] = queue.Queue()
+    over = threading.Event()
     failures: list[BaseException] = []
 
     def job() -> None:
+        if over.is_set():
+            return  # nobody waits for it any more; --resume finds the run
         chosen = yaml.safe_load(Path(os.environ[_ASSIGNMENT_FILE]).read_text(encoding="utf-8"))
         chosen = {key: item["value"] for key, item in chosen.items() if key != "wandb_version"}
         try:
             handed.put(Assigned(os.environ[_RUN_ID], chosen))
-            while True:
-                with contextlib.suppress(queue.Empty):
-                    return over.get(timeout=_POLL_SECONDS)
+            while not over.wait(_POLL_SECONDS):
+                pass
         except Exception:  # this is how wandb.agent stops a run
             when_stopped()
-            over.get()
+            over.wait()
 
     def work() -> None:
         try:
-            wandb.agent(path.sweep_id, job, path.entity, path.project)
-        except KeyboardInterrupt:
-            pass  # from _interrupt
+            wandb.agent(path.sweep_id, job, path.entity, path.project, count=1)
         except BaseException as error:
             failures.append(error)
         finally:
             handed.put(None)
 
-    quiet = _quiet_sdk(WANDB_DIR=str(directory.absolute()))
-    with _sdk(f"W&B does not serve the sweep {path}"), quiet:
-        agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
-        agent.start()
-        held = None
-        try:
-            while held is None or not stopping():
-                if held is not None:
-                    over.put(None)
-                held = _next_run(handed, stopping)
-                if held is None:
-                    break
-                yield held
-        finally:
-            if agent.is_alive():
-                _interrupt(agent)
-            over.put(None)
-            agent.join()
-            wandb.teardown()  # what it has read from its environment is not for others
-        if failures:
-            raise failures[0]
+    agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
+    assigned = None
+    try:
+        with (
+            sdk_errors(f"W&B does not serve the sweep {path}"),
+            quiet_sdk(WANDB_DIR=str(directory.absolute())),  # not longer: programs of the function see it too
+        ):
+            agent.start()
+            assigned = _next_run(handed, stopping)
+            if assigned is None and failures:
+                raise failures[0]
+        yield assigned
+    finally:
+        over.set()
+        if assigned is not None:
+            with quiet_sdk():
+                agent.join()
 
 
 def _next_run(handed: queue.Queue[Assigned | None], stopping: Callable[[], bool]) -> Assigned | None:
@@ -388,145 +392,8 @@ def _next_run(handed: queue.Queue[Assigned | None], stopping: Callable[[], bool]
     return None
 
 
-def _interrupt(thread: threading.Thread) -> None:
-    """Raise KeyboardInterrupt in a thread: this tells `wandb.agent` to ask for no more runs."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
-    )
-
-
-def start_run(
-    path: SweepPath,
-    record: RunDirectory,
-    config: Mapping[str, Any],
-    *,
-    online: bool = True,
-    by_agent: bool = False,
-    from_scratch: bool = False,
-    mark_preempting: bool = False,
-    when_stopped: Callable[[], object] = lambda: None,
-) -> wandb.Run:
-    """Start a W&B run, or go on with it.
-
-    Args:
-        path: the sweep that it belongs to; offline its id is the run's group.
-        record: the run's directory, where W&B puts its own folder `wandb/`.
-        config: the tree, kept as `dy_config` in the run's config, below the assignment.
-        online: whether W&B hears of it now, or by `wandb sync`.
-        by_agent: whether it is one of `assigned_runs`.
-        from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
-        mark_preempting: tell W&B that this run may be preempted.
-        when_stopped: called, from another thread, if W&B stops the run.
-
-    Raises:
-        TrackingError: W&B did not start the run.
-    """
-    settings: dict[str, Any] = {"silent": True, "disable_git": True, "reinit": "finish_previous"}
-    place: dict[str, Any] = {"id": record.run_id, "entity": path.entity, "project": path.project}
-    if not online:
-        settings["mode"] = "offline"
-        place["group"] = path.sweep_id
-    elif by_agent:
-        settings["mode"] = "online"
-        place = {}  # the SDK's environment says where the run belongs, and it takes that from nowhere else
-    else:
-        settings.update(mode="online", sweep_id=path.sweep_id, stop_fn=when_stopped)
-    stored = record.record()
-    quiet = _quiet_sdk() if online and not by_agent else nullcontext()
-    with _sdk(f"W&B did not start the run {record.run_id}"), quiet:
-        run = wandb.init(
-            **place,
-            resume=None if from_scratch else "allow",
-            name=stored.get("name"),
-            config={**stored["assignment"], "dy_config": dict(config)},
-            dir=record.path,
-            settings=wandb.Settings(**settings),
-        )
-        if mark_preempting:
-            run.mark_preempting()
-    return run
-
-
-def tell_end(path: SweepPath, record: RunDirectory, finished: bool, by_agent: bool = False) -> None:
-    """Tell W&B how a run has ended, and that it is in the sweep, without executing it.
-
-    Raises:
-        TrackingError: W&B could not be told.
-    """
-    run = start_run(path, record, record.config() or {}, by_agent=by_agent)
-    end_run(run, 0 if finished else 1, preempted=False)
-
-
 @contextmanager
-def user_calls_join_the_run(online: bool, directory: Path) -> Iterator[None]:
-    """Let `wandb.init()` in the user's function give the active run, in notebooks too.
-
-    Args:
-        online: whether other runs that the function starts are online.
-        directory: where W&B puts its own folder `wandb/` for them.
-    """
-    settings = wandb.setup().settings
-    before = wandb.Settings(
-        reinit=settings.reinit, mode=settings.mode, show_info=settings.show_info, root_dir=settings.root_dir
-    )
-    meanwhile = wandb.Settings(
-        reinit="return_previous",
-        mode="online" if online else "offline",
-        show_info=False,
-        root_dir=str(directory),
-    )
-    wandb.setup(settings=meanwhile)
-    try:
-        yield
-    finally:
-        wandb.setup(settings=before)
-
-
-def end_run(run: wandb.Run, exit_code: int, preempted: bool) -> dict[str, float]:
-    """End a W&B run, also one that the function has finished itself.
-
-    Args:
-        run: the run.
-        exit_code: 0 for success.
-        preempted: tell W&B that it was preempted.
-
-    Returns:
-        the final numeric metrics, nested ones with dotted names, without W&B's own.
-    """
-    if preempted:
-        mark_preempted(run)
-    run.finish(exit_code=exit_code)
-    return dict(sorted(_numbers(_final_summary(run)).items()))
-
-
-def mark_preempted(run: wandb.Run) -> None:
-    """Tell W&B that an unfinished run ends because its process has to."""
-    if wandb.run is run:
-        run.mark_preempting()
-
-
-def _final_summary(run: wandb.Run) -> dict[str, Any]:
-    # A finished run keeps its summary, but the SDK's public `run.summary` does not give it any more.
-    from wandb.sdk.lib import proto_util
-
-    response = getattr(run, "_final_summary", None)
-    return proto_util.dict_from_proto_list(response.item) if response is not None else {}
-
-
-def _numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for key, value in summary.items():
-        if not prefix and key.startswith("_"):
-            continue
-        if isinstance(value, Mapping):
-            numbers.update(_numbers(value, f"{prefix}{key}."))
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            numbers[prefix + key] = value
-    return numbers
-
-
-@contextmanager
-def _sdk(what: str) -> Iterator[None]:
+def sdk_errors(what: str) -> Iterator[None]:
     """Talk to the SDK, and report whatever it raises, of many and undocumented kinds, as one line."""
     _leave_the_service_of_another_process()
     try:
@@ -557,7 +424,7 @@ def _explained(reason: str) -> str:
 
 
 @contextmanager
-def _quiet_sdk(**environment: str) -> Iterator[None]:
+def quiet_sdk(**environment: str) -> Iterator[None]:
     """Keep the SDK from writing beside our messages, and undo what it changes in its environment variables.
 
     Args:

@@ -184,7 +184,7 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
 
     assert at_start("fresh") <= at_start("plain") + 2
     assert at_start("crowded") == at_start("fresh")
-    assert at_start("local") == at_start("plain")
+    assert at_start("local") <= at_start("plain")
     assert max(map(per_run, ("fresh", "crowded", "local"))) <= per_run("plain") + 2
 
 

@@ -1,0 +1,93 @@
+"""What the function prints goes to the attempt's log as well."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO
+
+from dysweep.errors import DirectoryError
+from dysweep.runs import Attempt
+
+logger = logging.getLogger("dysweep")
+
+
+@contextmanager
+def captured(attempt: Attempt) -> Iterator[None]:
+    """Write what is printed to the attempt's log as well.
+
+    Raises:
+        DirectoryError: the log cannot be written.
+    """
+    out, err = _tee("stdout"), _tee("stderr")
+    try:
+        log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
+    before = out.log, err.log
+    out.log = err.log = _Log(log, str(attempt.log_path))
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            yield
+    finally:
+        out.log, err.log = before
+        os.close(log)
+
+
+class _Log:
+    """The attempt's log; a full or vanished disk ends the log, with a warning, and not the training.
+
+    Nothing is kept in memory, where a forked child would find it and write it a second time.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._failed = False
+
+    def write(self, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")
+        while data and not self._failed:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except OSError as error:
+                self._failed = True
+                logger.warning("%s: nothing more can be written (%s)", self._path, error.strerror)
+
+
+class _Tee:
+    """A text stream that writes to the log of the moment too; everything else is the stream's own.
+
+    It stays the same for all runs, as loggers that the function or its libraries set up keep it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.log: _Log | None = None
+
+    def write(self, text: str) -> int:
+        if self.log is not None:
+            self.log.write(text)
+        return self.stream.write(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+_tees: dict[str, _Tee] = {}
+
+
+def _tee(name: str) -> Any:
+    stream = getattr(sys, name)
+    if isinstance(stream, _Tee):
+        return stream
+    if name not in _tees or _tees[name].stream is not stream:
+        _tees[name] = _Tee(stream)
+    return _tees[name]

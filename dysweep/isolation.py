@@ -1,0 +1,86 @@
+"""What a function changes in its process does not reach the next run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+logger = logging.getLogger("dysweep")
+
+_LAUNCHERS = "RANK LOCAL_RANK NODE_RANK GROUP_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT"
+_VARIABLES = frozenset(["CUDA_VISIBLE_DEVICES", "PL_GLOBAL_SEED", *_LAUNCHERS.split()])
+_SERVICE = "WANDB_SERVICE"  # where the SDK's process is; a former one is gone
+_PREFIX = "WANDB_"
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Give the function a command line without arguments, and put back what it leaves changed.
+
+    These are sys.argv, the working directory, the umask, environment variables of W&B, CUDA and launchers,
+    handlers of signals and alarms, the root logger's handlers and level, and Python's hooks for exceptions.
+    """
+    with ExitStack() as stack:
+        stack.callback(_put_back_environment, _environment())
+        for name in ("argv", "excepthook", "unraisablehook"):
+            stack.callback(setattr, sys, name, getattr(sys, name))
+        stack.callback(setattr, threading, "excepthook", threading.excepthook)
+        stack.callback(_put_back_logging, list(logging.root.handlers), logging.root.level)
+        stack.callback(os.umask, _umask())
+        stack.callback(_put_back_working_directory, os.getcwd())
+        if threading.current_thread() is threading.main_thread():
+            stack.callback(
+                _put_back_signals, {each: signal.getsignal(each) for each in signal.valid_signals()}
+            )
+            if signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+                stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)  # no handler is left for its signal
+        sys.argv = sys.argv[:1]
+        yield
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _VARIABLES or (name.startswith(_PREFIX) and name != _SERVICE)
+    }
+
+
+def _put_back_environment(before: dict[str, str]) -> None:
+    for name in _environment().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _put_back_logging(handlers: list[logging.Handler], level: int) -> None:
+    for handler in [each for each in logging.root.handlers if each not in handlers]:
+        logging.root.removeHandler(handler)
+    for handler in handlers:
+        logging.root.addHandler(handler)
+    logging.root.setLevel(level)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # there is no other way to read it everywhere; meanwhile nobody gets too much
+    os.umask(mask)
+    return mask
+
+
+def _put_back_working_directory(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as error:
+        logger.warning("%s: the next run cannot start there (%s)", path, error.strerror)
+
+
+def _put_back_signals(before: dict[int, Callable[..., object] | int | None]) -> None:
+    for number, handler in before.items():
+        if handler is not None and signal.getsignal(number) != handler:
+            with contextlib.suppress(OSError, ValueError):  # some numbers are the system's own
+                signal.signal(number, handler)

@@ -1,0 +1,262 @@
+"""One W&B run of a sweep: started, shared with the function's own `wandb` calls, ended."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import wandb
+from wandb.integration import gym, tensorboard
+from wandb.sdk import wandb_helper
+
+from dysweep.checkpoint import SweepPath
+from dysweep.runs import RunDirectory
+from dysweep.tracking import quiet_sdk, sdk_errors
+
+logger = logging.getLogger("dysweep")
+
+_DATA_DIR = "WANDB_DATA_DIR"
+_OF_ONE_RUN = ("sweep_id", "run_id", "sweep_param_path", "resume", "fork_from", "resume_from")
+_LIVE = ("sync_tensorboard", "tensorboard", "monitor_gym")
+_TAKEN = ("name", "tags", "notes", "job_type", "group", *_LIVE)
+_CONFIG = ("config", "config_exclude_keys", "config_include_keys")
+_WITHOUT_WORD = (*_CONFIG, "reinit", "resume", "force", "anonymous", "allow_val_change")
+_AGGREGATES = frozenset(["min", "max", "mean", "best", "first", "last", "sum"])
+_said: set[str] = set()
+
+
+class TrackedRun:
+    """A W&B run of a sweep, from its start to its end.
+
+    Args:
+        path: the sweep that it belongs to; offline its id is the run's group.
+        record: the run's directory, where W&B puts its own folder `wandb/`.
+        config: the tree, kept as `dy_config` in the run's config, below the assignment.
+        online: whether W&B hears of it now, or by `wandb sync`.
+        from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
+        when_stopped: called, from another thread, if W&B stops the run.
+
+    Raises:
+        TrackingError: W&B did not start the run.
+    """
+
+    def __init__(
+        self,
+        path: SweepPath,
+        record: RunDirectory,
+        config: Mapping[str, Any],
+        *,
+        online: bool,
+        from_scratch: bool = False,
+        when_stopped: Callable[[], object] = lambda: None,
+    ) -> None:
+        stored = record.record()
+        self._record = record
+        self._online = online
+        self._locked = {**stored["assignment"], "dy_config": dict(config)}
+        self._place: dict[str, Any] = {"id": record.run_id, "entity": path.entity, "project": path.project}
+        self._settings: dict[str, Any] = {"silent": True, "reinit": "finish_previous"}
+        if stored.get("name"):
+            self._place["name"] = stored["name"]
+        if online:
+            self._settings |= {"mode": "online", "sweep_id": path.sweep_id, "stop_fn": when_stopped}
+        else:
+            self._settings["mode"] = "offline"
+            self._place["group"] = path.sweep_id
+        self._given: dict[str, Any] = {}
+        self._ended: list[wandb.Run] = []
+        self._process = os.getpid()
+        resume = None if from_scratch else "allow"
+        with (
+            sdk_errors(f"W&B did not start the run {record.run_id}"),
+            quiet_sdk() if online else nullcontext(),
+        ):
+            try:
+                self.run = self._start(wandb.init, {}, resume)
+            except ConnectionError:  # W&B's process was killed after the last run
+                _leave_service()
+                self.run = self._start(wandb.init, {}, resume)
+
+    def _start(self, init: Callable[..., wandb.Run], config: dict[str, Any], resume: str | None) -> wandb.Run:
+        settings = wandb.setup().settings
+        for name in _OF_ONE_RUN:  # those of the agent's environment would make the SDK ignore ours
+            setattr(settings, name, None)
+        run = init(
+            **{**self._given, **self._place},
+            config={**config, **self._locked},
+            dir=self._record.path,
+            resume=resume,
+            settings=wandb.Settings(**self._settings),
+        )
+        # As under W&B's own agent, config.update() in the function does not change what the sweep has chosen.
+        config_of_run: Any = run.config
+        config_of_run.update_locked(self._locked, user="sweep", _allow_val_change=True)
+        return run
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Let `wandb.init()` in the function give this run, as it does under W&B's own agent."""
+        init, teardown = wandb.init, wandb.teardown
+        settings = wandb.setup().settings.model_copy()
+
+        def joining_init(*args: Any, **kwargs: Any) -> wandb.Run:
+            given = inspect.signature(init).bind(*args, **kwargs).arguments
+            reinit = given.get("reinit") or getattr(given.get("settings"), "reinit", None)
+            if reinit == "create_new" or os.getpid() != self._process:
+                return init(*args, **kwargs)
+            return self._join(init, {name: value for name, value in given.items() if value is not None})
+
+        def finishing_teardown(*args: Any, **kwargs: Any) -> None:
+            if os.getpid() == self._process:
+                self.run.finish()  # the SDK would drop its summary
+            teardown(*args, **kwargs)
+
+        wandb.init, wandb.teardown = joining_init, finishing_teardown
+        if not self._online:
+            # Artifacts wait here for the upload, which may come from another host with another home folder.
+            os.environ.setdefault(_DATA_DIR, str(self._record.path / "wandb"))
+        meanwhile = wandb.setup().settings
+        meanwhile.reinit = "return_previous"  # for who has imported `init` itself, and in notebooks
+        meanwhile.mode = self._settings["mode"]
+        meanwhile.show_info = False
+        meanwhile.root_dir = str(self._record.path)
+        try:
+            yield
+        finally:
+            wandb.init, wandb.teardown = init, teardown
+            changed = wandb.setup().settings
+            for name in wandb.Settings.model_fields:
+                if getattr(changed, name) != getattr(settings, name):
+                    setattr(changed, name, getattr(settings, name))
+
+    def _join(self, init: Callable[..., wandb.Run], given: dict[str, Any]) -> wandb.Run:
+        parse: Any = wandb_helper.parse_config
+        config = parse(
+            given.get("config", {}), given.get("config_exclude_keys"), given.get("config_include_keys")
+        )
+        self._given |= {name: given[name] for name in _TAKEN if name in given}
+        if wandb.run is self.run:
+            self._take(given, config)
+        else:
+            self._ended.append(self.run)
+            self.run = self._start(init, config, "allow")
+        self._say_what_is_not_used(given)
+        return self.run
+
+    def _take(self, given: Mapping[str, Any], config: dict[str, Any]) -> None:
+        run: Any = self.run
+        run.config.setdefaults(config)
+        if given.get("sync_tensorboard") or given.get("tensorboard"):
+            if not wandb.patched["tensorboard"]:
+                tensorboard.patch()
+        if given.get("monitor_gym") and not wandb.patched["gym"]:
+            monitor: Any = gym.monitor
+            monitor()
+        # The SDK has no setters for these two (0.31); the next one sends them all.
+        private = run._settings
+        private.run_job_type = given.get("job_type", private.run_job_type)
+        private.run_group = self._place.get("group", given.get("group", private.run_group))
+        if "notes" in given:
+            run.notes = given["notes"]
+        if "tags" in given:
+            run.tags = tuple(dict.fromkeys((*(run.tags or ()), *given["tags"])))
+        if {"name", "job_type", "group"} & given.keys():
+            run.name = self._place.get("name", given.get("name", run.name))
+
+    def _say_what_is_not_used(self, given: Mapping[str, Any]) -> None:
+        run = self.run
+        taken = {
+            **self._given, **self._place,
+            "project": run.project, "entity": run.entity, "id": run.id, "mode": self._settings["mode"],
+        }  # fmt: skip
+        unused = [
+            name for name, value in given.items() if name not in _WITHOUT_WORD and taken.get(name) != value
+        ]
+        if unsaid := [name for name in unused if name not in _said]:
+            _said.update(unsaid)
+            words = ", ".join(f"{name}={given[name]!r}" for name in unsaid)
+            logger.warning(
+                "wandb.init in the function: %s not used, as the run is the sweep's; "
+                "reinit='create_new' starts another run beside it",
+                words,
+            )
+
+    def mark_preempted(self) -> None:
+        """Tell W&B that the run, if it is unfinished, ends because its process has to."""
+        if wandb.run is self.run:
+            self.run.mark_preempting()
+
+    def end(self, exit_code: int, preempted: bool) -> dict[str, float]:
+        """End the run, also if the function has finished it itself.
+
+        Args:
+            exit_code: 0 for success.
+            preempted: tell W&B that it was preempted.
+
+        Returns:
+            the final numeric metrics, nested ones with dotted names, without W&B's own.
+        """
+        try:
+            if preempted:
+                self.mark_preempted()
+            self.run.finish(exit_code=exit_code)
+        except Exception as error:  # for example its process was killed, as memory ran out
+            reason = str(error) or type(error).__name__
+            logger.warning(
+                "%s: W&B has not ended the run (%s); its last metrics are lost", self.run.id, reason
+            )
+            _leave_service()
+        metrics: dict[str, float] = {}
+        for run in (*self._ended, self.run):
+            metrics |= _numbers(_final_summary(run))
+        return dict(sorted(metrics.items()))
+
+
+def tell_end(path: SweepPath, record: RunDirectory, finished: bool) -> None:
+    """Tell W&B how a run has ended, and that it is in the sweep, without executing it.
+
+    Raises:
+        TrackingError: W&B could not be told.
+    """
+    run = TrackedRun(path, record, record.config() or {}, online=True)
+    run.end(0 if finished else 1, preempted=False)
+
+
+def _leave_service() -> None:
+    """Let the SDK start its process anew."""
+    try:
+        wandb.teardown()
+    except Exception as error:  # it tells the one that is dead; wandb 0.31 raises ConnectionResetError
+        logger.debug("%r", error)
+
+
+def _final_summary(run: wandb.Run) -> dict[str, Any]:
+    # A finished run keeps its summary, but the SDK's public `run.summary` does not give it any more.
+    from wandb.sdk.lib import proto_util
+
+    response = getattr(run, "_final_summary", None)
+    return proto_util.dict_from_proto_list(response.item) if response is not None else {}
+
+
+def _numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Give the numbers that people have logged: no sizes of media, no strings.
+
+    What `define_metric(name, summary="max")` has kept is `name.max`, and `name` too if it is the only one.
+    """
+    numbers: dict[str, float] = {}
+    for key, value in summary.items():
+        if not prefix and key.startswith("_"):
+            continue
+        if isinstance(value, Mapping):
+            if "_type" not in value:
+                nested = _numbers(value, f"{prefix}{key}.")
+                if len(nested) == 1 and value.keys() <= _AGGREGATES:
+                    numbers[prefix + key] = next(iter(nested.values()))
+                numbers |= nested
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            numbers[prefix + key] = value
+    return numbers
