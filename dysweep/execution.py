@@ -119,11 +119,11 @@ def run_attempt(
     heartbeat = Heartbeat(attempt, job.heartbeat, when_superseded=lambda: stop.end_run(State.CRASHED))
     with heartbeat, captured(attempt):
         stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, {})
+        if sweep.online:
+            _tell_page(attempt, sweep)
         run = _tracked(attempt, sweep, config, stop, from_scratch)
         if job.mark_preempting:
             run.run.mark_preempting()
-        if sweep.online:
-            logger.info("%s  %s", attempt.run.run_id, run.run.url)
         stop.when_received = run.mark_preempted
         try:
             arguments = {
@@ -149,6 +149,13 @@ def run_attempt(
     if isinstance(error, SystemExit) and outcome is State.FINISHED:
         error = None
     return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
+
+
+def _tell_page(attempt: Attempt, sweep: Sweep) -> None:
+    """Say where the run's page is, before the run starts: W&B would keep the line as the run's output."""
+    from dysweep import tracking
+
+    logger.info("%s  %s", attempt.run.run_id, tracking.page_of_run(sweep.path, attempt.run.run_id))
 
 
 def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -65,6 +65,11 @@ def page_of(path: SweepPath) -> str:
     return f"{wandb.setup().settings.app_url}/{path.place}/sweeps/{path.sweep_id}"
 
 
+def page_of_run(path: SweepPath, run_id: str) -> str:
+    """Give the address of the page of a sweep's run in W&B."""
+    return f"{wandb.setup().settings.app_url}/{path.place}/runs/{run_id}"
+
+
 def stop_sweep(path: SweepPath) -> bool:
     """Stop a sweep, so that no agent gets runs of it, and tell whether that worked."""
     return _wandb_command("sweep", "--stop", str(path)).returncode == 0

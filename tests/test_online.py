@@ -185,7 +185,8 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
     assert at_start("fresh") <= at_start("plain") + 2
     assert at_start("crowded") == at_start("fresh")
     assert at_start("local") <= at_start("plain")
-    assert max(map(per_run, ("fresh", "crowded", "local"))) <= per_run("plain") + 2
+    # Its own agent, whether W&B knows the run already, and what the server can do for that.
+    assert max(map(per_run, ("fresh", "crowded", "local"))) <= per_run("plain") + 3
 
 
 def test_what_a_process_does_with_wandb_itself_stays_as_it_was(server, monkeypatch):
