@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -13,39 +14,95 @@ import yaml
 
 from dysweep.errors import ConfigError, DirectoryError
 
+_WHOLE = r"(?:[0-9]+|[0-9]{1,3}(?:_[0-9]{3})+)"
+_NUMBERS = {
+    "int": rf"[-+]?(?:{_WHOLE}|0b[01]+|0o[0-7]+|0x[0-9a-fA-F]+)",
+    "float": rf"[-+]?(?:{_WHOLE}\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?{_WHOLE}[eE][-+]?[0-9]+"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+}
+_AS_TEXT = ("timestamp", "value", "int", "float")
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML as configurations mean it: `1e-3` is a number, dates stay text, no key stands twice."""
+    """YAML as configurations mean it: `1e-3` is a number, dates and times are text, no key is there twice."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
-            if name is not None and name in seen and key.value != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
-                )
+            name = _identity(key)
+            if name in seen:
+                raise _problem(f"duplicate key {key.value!r}", key)
             seen.add(name)
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Resolve `<<`. PyYAML 6.0.4 compares keys by identity, which makes chains of merges wrong."""
+        own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+        merged = [value for key, value in node.value if key.tag == _MERGE]
+        if not merged:
+            return
+        sources = merged[0].value if isinstance(merged[0], yaml.SequenceNode) else merged
+        pairs: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        for source in sources:
+            if not isinstance(source, yaml.MappingNode):
+                raise _problem("`<<` takes a mapping, or a list of mappings, as in `<<: *name`", source)
+            self.flatten_mapping(source)
+            for key, value in source.value:
+                pairs.setdefault(_identity(key), (key, value))
+        pairs.update((_identity(key), (key, value)) for key, value in own)
+        node.value = list(pairs.values())
 
+    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
+        text = node.value.replace("_", "")
+        digits = text.lstrip("+-")
+        if re.fullmatch("0[0-7]+", digits):
+            raise _problem(
+                f"{text} may be octal ({int(digits, 8)}) or decimal ({int(digits)}); "
+                f"write one of these numbers, or '{text}' in quotes for text",
+                node,
+            )
+        return int(text, 0) if re.match("0[box]", digits) else int(text)
+
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        text = node.value.replace("_", "").lower()
+        if text.lstrip("+-") in (".inf", ".nan"):
+            return float(text.replace(".", ""))
+        if math.isinf(float(text)):
+            raise _problem(f"{text} is too large for a number; write '{text}' in quotes for text", node)
+        return float(text)
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _AS_TEXT]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"),
-    list("-+0123456789"),
-)
+for _kind, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), list("-+.0123456789")
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+_Loader.add_constructor(_MERGE, _Loader.construct_yaml_str)  # `<<` that is no key
+
+
+def _identity(key: yaml.Node) -> Any:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+
+
+def _problem(text: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes texts that the loader would take for numbers."""
+    """Quotes texts that this loader or YAML 1.1 would take for something else."""
 
 
-_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+_Dumper.yaml_implicit_resolvers = {
+    first: [*_Loader.yaml_implicit_resolvers.get(first, []), *resolvers]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def dump_yaml(tree: Any) -> str:
@@ -61,7 +118,8 @@ def parse_yaml(text: str, where: str) -> Any:
         where: what to call it in messages: a file's path, or an option.
 
     Returns:
-        the tree; `1e-3` is a number, dates are text.
+        the tree. `1e-3` and `1_000` are numbers, dates and times (`12:30:00`) are text; `on`, `off`, `yes`
+        and `no` are booleans; a whole number that begins with 0 is refused, as it may be octal.
 
     Raises:
         ConfigError: it is no YAML; the message names the line.
@@ -72,7 +130,9 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
         problem = getattr(error, "problem", None) or str(error)
-        if "tab character" in problem or "'\\t'" in problem:
+        if problem == "but found another document":
+            problem = "a second document begins here (`---`); write one document"
+        elif "tab character" in problem or "'\\t'" in problem:
             problem = "a tab character; YAML is indented with blanks only"
         raise ConfigError(f"{place}: {problem}".replace("\n", " ")) from None
     except (RecursionError, ValueError) as error:
@@ -89,15 +149,28 @@ def load_file(path: str | os.PathLike[str]) -> Any:
         ConfigError: it cannot be read, or is no YAML or JSON.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = user_path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({_reason(error)})") from None
     if str(path).endswith(".json"):
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: no JSON ({error})") from None
     return parse_yaml(text, str(path))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
+    return tree
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a user has given, with `~` and environment variables (`$SCRATCH`) replaced."""
+    return Path(os.path.expanduser(os.path.expandvars(path)))
 
 
 def read_json(path: Path | str) -> Any:

@@ -33,7 +33,7 @@ def files(own_folder):
 BAD_CONFIGS = {
     "an unknown key": ("bas_config: {}", "bas_config: no such setting; did you mean 'base_config'?"),
     "a tab": ("base_config:\n\tlr: 1", "config.yaml, line 2, column 1: a tab character"),
-    "a key twice": ("project: a\nproject: b", "line 2, column 1: the key 'project' stands here twice"),
+    "a key twice": ("project: a\nproject: b", "line 2, column 1: duplicate key 'project'"),
     "a wrong type": ("count: many", "config.yaml: count: 'many' is not a whole number"),
     "a number as project": ("project: 3", "project: 3 is not text; write it in quotes"),
     "no mapping": ("- 1", "a mapping of settings is needed"),
