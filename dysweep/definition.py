@@ -11,7 +11,8 @@ from typing import Any
 from dysweep.errors import ConfigError, LanguageError, closest, misspelt
 from dysweep.files import load_file
 from dysweep.space import Space
-from dysweep.upsert import carries_code, copy_tree, format_path
+from dysweep.tree import copy_tree, describe, format_path
+from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
 
@@ -51,7 +52,7 @@ def define(
     Raises:
         ConfigError: something is missing, contradicts itself, or cannot be done.
     """
-    base = copy_tree(_tree(base_config, "base_config"), ("base_config",))
+    base = _tree(base_config, "base_config")
     described, path = _described(sweep_configuration, settings)
     space = Space.compile(described["parameters"], path)
     if not space.swept:
@@ -72,16 +73,17 @@ def _tree(value: Any, name: str) -> dict[str, Any]:
             f"{name}: missing; give a mapping, or the path of a YAML or JSON file "
             "(as a rule in the file of settings, -c FILE)"
         )
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{name}: a mapping is needed, this is {type(tree).__name__}")
-    return dict(tree)
+    copied = copy_tree(tree, (name,))
+    if not isinstance(copied, dict):
+        raise ConfigError(f"{name}: a mapping is needed, this is {describe(copied)}")
+    return copied
 
 
 def _described(
     sweep_configuration: Any, settings: Mapping[str, tuple[str, Any]]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Give W&B's sweep configuration with its defaults, and where its parameters stand."""
-    given = copy_tree(_tree(sweep_configuration, "sweep_configuration"), ("sweep_configuration",))
+    given = _tree(sweep_configuration, "sweep_configuration")
     path: tuple[str, ...] = ("sweep_configuration",)
     if isinstance(given.get("parameters"), dict):
         described = given

@@ -53,6 +53,9 @@ class _Loader(yaml.SafeLoader):
         pairs.update((_identity(key), (key, value)) for key, value in own)
         node.value = list(pairs.values())
 
+    def construct_text(self, node: yaml.ScalarNode) -> Any:
+        return node.value
+
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         text = node.value.replace("_", "")
         digits = text.lstrip("+-")
@@ -84,7 +87,7 @@ for _kind, _pattern in _NUMBERS.items():
     )
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole_number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
-_Loader.add_constructor(_MERGE, _Loader.construct_yaml_str)  # `<<` that is no key
+_Loader.add_constructor(_MERGE, _Loader.construct_text)  # `<<` that is no key
 
 
 def _identity(key: yaml.Node) -> Any:

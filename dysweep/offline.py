@@ -15,7 +15,7 @@ from dysweep.checkpoint import SweepDirectory
 from dysweep.errors import ConfigError, LanguageError
 from dysweep.runs import Attempt
 from dysweep.space import Parameter, Space
-from dysweep.upsert import format_path
+from dysweep.tree import format_path
 
 NameOf = Callable[[dict[str, Any], "dict[str, Any] | None"], "str | None"]
 

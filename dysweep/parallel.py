@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
+import json
 import logging
 import os
 import re
@@ -41,6 +43,7 @@ from dysweep.preview import Preview
 from dysweep.runs import State
 from dysweep.signals import StopSignals
 from dysweep.status import SweepStatus, read_status
+from dysweep.tree import as_mapping, copy_tree
 from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
@@ -297,7 +300,10 @@ def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T])
             raise ConfigError(f"{key}: no such setting{closest(str(key), hints)}")
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
-        checked[key] = copy.deepcopy(_checked(key, value, hints[key]))
+        value = _checked(key, value, hints[key])
+        with contextlib.suppress(Exception):  # what cannot be copied is refused, with its place, by define()
+            value = copy.deepcopy(value)
+        checked[key] = value
     return cls(**checked)
 
 
@@ -311,7 +317,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
                 return value
         elif kind is float and type(value) in (int, float):
             return float(value)
-        elif kind is dict and isinstance(value, Mapping):
+        elif kind is dict and as_mapping(value) is not None:
             return value
         elif type(value) is kind:
             return value
@@ -520,20 +526,25 @@ def _results(agent: Agent, config: ResumableSweepConfig) -> Generator[Result, No
 
 
 def _warn_of_other_trees(config: ResumableSweepConfig, sweep: Sweep) -> None:
-    base, space = map(_loaded, (config.base_config, config.sweep_configuration))
-    parameters = None if space is None else space.get("parameters", space)
-    others = []
-    if base not in (None, sweep.base_config):
-        others.append("base_config")
-    if parameters not in (None, sweep.sweep_configuration["parameters"]):
-        others.append("sweep_configuration")
+    space = _loaded(config.sweep_configuration, "sweep_configuration")
+    parameters = space.get("parameters", space) if isinstance(space, dict) else space
+    given = {
+        "base_config": (_loaded(config.base_config, "base_config"), sweep.base_config),
+        "sweep_configuration": (parameters, sweep.sweep_configuration["parameters"]),
+    }
+    others = [name for name, (tree, kept) in given.items() if tree is not None and not _same(tree, kept)]
     if others:
         kept = f"the sweep {sweep.sweep_id} keeps what it was created with"
         logger.warning("%s: not used, as %s", " and ".join(others), kept)
 
 
-def _loaded(tree: dict[str, Any] | str | None) -> Any:
-    return load_file(tree) if isinstance(tree, str) else tree
+def _same(tree: Any, other: Any) -> bool:
+    """Tell whether two trees are the same; NaN is the same as NaN here."""
+    return json.dumps(tree, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _loaded(tree: Any, name: str) -> Any:
+    return copy_tree(load_file(tree) if isinstance(tree, str) else tree, (name,))
 
 
 class _StderrHandler(logging.Handler):

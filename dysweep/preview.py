@@ -14,7 +14,8 @@ from dysweep.definition import Definition
 from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import dump_yaml
 from dysweep.offline import Grid
-from dysweep.upsert import RESERVED, carries_code, format_path
+from dysweep.tree import RESERVED, format_path
+from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
 

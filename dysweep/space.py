@@ -12,13 +12,15 @@ import difflib
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError, closest
-from dysweep.upsert import EVAL, GROUP, KEEP, OPERATIONS, UPSERT, Path, Placed, copy_tree, format_path, upsert
+from dysweep.tree import EVAL, GROUP, OPERATIONS, UPSERT, Path, copy_tree, format_path
+from dysweep.upsert import KEEP, Placed, upsert
 
 logger = logging.getLogger("dysweep")
 
@@ -28,6 +30,7 @@ _WANDB_WORDS = frozenset(
 _OWN_WORDS = frozenset(["sweep", "sweep_alias", "sweep_identifier"])
 _TAKEN_BY_WANDB = frozenset(["", "dy_config", "_wandb"])
 _MADE_LABEL_LENGTH = 48
+_LARGEST_EXACT = 2**53  # JSON's readers may keep numbers in 64-bit floats
 
 
 @dataclass(frozen=True)
@@ -382,11 +385,11 @@ def _alias_labels(aliases: Any, node: dict[str, Any], where: str) -> tuple[str, 
 
 
 def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
-    """Make a label from the content of each value that is no scalar: readable, short, unique."""
+    """Make a label for each value that is no scalar or that JSON may lose: readable, short, unique."""
     labels: list[str | None] = []
     taken = {value for value in values if isinstance(value, str)}
     for value in values:
-        if not isinstance(value, (dict, list)):
+        if not isinstance(value, (dict, list)) and _is_kept_by_json(value):
             labels.append(None)
             continue
         label = (_flow(value)[1:-1] if isinstance(value, dict) else _flow(value)) or "{}"
@@ -398,6 +401,13 @@ def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
         taken.add(label)
         labels.append(label)
     return tuple(labels)
+
+
+def _is_kept_by_json(value: Any) -> bool:
+    """Tell whether a scalar comes back from W&B as it was sent."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) <= _LARGEST_EXACT
 
 
 def _flow(value: Any) -> str:

@@ -13,17 +13,22 @@ from typing import Any
 
 from dysweep.errors import LanguageError
 from dysweep.evaluate import inline_expression, load_function
-
-Path = tuple["str | int", ...]
-
-GROUP = "sweep_group"
-OPERATIONS = "dy__list__operations"
-UPSERT = "dy__upsert"
-EVAL = "dy__eval"
-INSERT, REMOVE, OVERWRITE = "dy__insert", "dy__remove", "dy__overwrite"
-RESERVED = frozenset(
-    ["sweep", "sweep_identifier", "sweep_alias", GROUP, OPERATIONS, UPSERT, EVAL, INSERT, REMOVE, OVERWRITE]
+from dysweep.tree import (
+    EVAL,
+    GROUP,
+    INSERT,
+    OPERATIONS,
+    OVERWRITE,
+    REMOVE,
+    RESERVED,
+    UPSERT,
+    Path,
+    copy_tree,
+    describe,
+    format_path,
+    reserved_word,
 )
+
 _INDEX_KEY = re.compile(r"__IDX__(-?\d+)")
 
 
@@ -36,11 +41,7 @@ class _Marker:
 
 
 KEEP = _Marker("KEEP")
-_MISSING = _Marker("MISSING")
-
-
-_DEEPEST = 200
-_LONGEST_BITS = 13_000  # Python and JSON write no whole number of more than 4,300 digits
+_MISSING = _Marker("nothing")
 
 
 @dataclass(frozen=True)
@@ -90,73 +91,6 @@ def upsert(
     return top[""]  # type: ignore[no-any-return]
 
 
-def copy_tree(value: Any, path: Path, reserved: frozenset[str] = frozenset()) -> Any:
-    """Copy a plain tree; tuples become lists.
-
-    Args:
-        value: the tree.
-        path: where it stands in the YAML, for messages.
-        reserved: keys that it must not contain.
-
-    Returns:
-        the copy.
-
-    Raises:
-        LanguageError: a key is no text or is reserved, a value is of no plain type, or the tree has no end.
-    """
-    return _copy(value, path, reserved, len(path) + _DEEPEST)
-
-
-def _copy(value: Any, path: Path, reserved: frozenset[str], deepest: int) -> Any:
-    kind = type(value)
-    if kind is str or kind is float or kind is bool or value is None:
-        return value
-    if kind is int:
-        if value.bit_length() > _LONGEST_BITS:
-            raise LanguageError(format_path(path), "a number with too many digits; at most 4,000 can be kept")
-        return value
-    if len(path) > deepest:
-        where = format_path(path[: deepest - _DEEPEST + 1])
-        raise LanguageError(
-            where, f"nested too deeply, or it contains itself; at most {_DEEPEST} levels can be kept"
-        )
-    if isinstance(value, Mapping):
-        copied = {}
-        for key, item in value.items():
-            if type(key) is not str:
-                raise LanguageError(
-                    format_path((*path, str(key))),
-                    f"the key {key!r} is {_kind(key)}, and keys are text; write it in quotes",
-                )
-            if key in reserved:
-                raise _reserved(key, path)
-            copied[key] = _copy(item, (*path, key), reserved, deepest)
-        return copied
-    if isinstance(value, (list, tuple)):
-        return [_copy(item, (*path, index), reserved, deepest) for index, item in enumerate(value)]
-    for scalar in (str, int, float):
-        if isinstance(value, scalar):
-            return scalar(value)
-    raise LanguageError(
-        format_path(path),
-        f"a {kind.__name__} cannot stand in a config; "
-        "allowed are text, numbers, true/false, null, lists and mappings",
-    )
-
-
-def format_path(path: Path) -> str:
-    """Write a path as people read it: `base_config.layers[1].dim`, and `a['b.c']` for odd keys."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.fullmatch(r"[^\s.\[\]]+", part):
-            text += f".{part}" if text else part
-        else:
-            text += f"[{part!r}]"
-    return text
-
-
 class _Upsert:
     """One upsert under way: the config as it stands, and whether code may run."""
 
@@ -192,7 +126,8 @@ class _Upsert:
         )
         if not fits:
             raise LanguageError(
-                format_path(path), f"a mapping is needed here ({{}} changes nothing), this is {_kind(patch)}"
+                format_path(path),
+                f"a mapping is needed here ({{}} changes nothing), this is {describe(patch)}",
             )
         if isinstance(patch, dict) and EVAL in patch:
             self._only_eval(patch, path)
@@ -211,7 +146,7 @@ class _Upsert:
             container[key] = {}
         for name in plain:
             if name in RESERVED:
-                raise _reserved(name, path)
+                raise reserved_word(name, path)
             self.put(container[key], name, patch[name], (*path, name))
         self._put_groups(container, key, patch, path)
         self._put_entries(container, key, patch, path)
@@ -229,7 +164,7 @@ class _Upsert:
         if not isinstance(entries, list):
             raise LanguageError(
                 format_path(path),
-                f"{UPSERT} should be a list of mappings (a dash before each), this is {_kind(entries)}",
+                f"{UPSERT} should be a list of mappings (a dash before each), this is {describe(entries)}",
             )
         for index, entry in enumerate(entries):
             self.put_level(container, key, entry, (*path, index))
@@ -246,7 +181,8 @@ class _Upsert:
         if not isinstance(current, list):
             word = OPERATIONS if OPERATIONS in patch else next(filter(_INDEX_KEY.fullmatch, patch))
             raise LanguageError(
-                format_path((*path, word)), f"{word} needs a list to work on, and there is {_kind(current)}"
+                format_path((*path, word)),
+                f"{word} needs a list to work on, and there is {describe(current)}",
             )
         siblings = {name: item for name, item in patch.items() if name != OPERATIONS}
         used = False
@@ -275,7 +211,7 @@ class _Upsert:
             return False
         if not isinstance(operations, list):
             raise LanguageError(
-                format_path(operations_path), f"{OPERATIONS} should be a list, this is {_kind(operations)}"
+                format_path(operations_path), f"{OPERATIONS} should be a list, this is {describe(operations)}"
             )
         used = False
         for number, placed in enumerate(operations):
@@ -286,7 +222,7 @@ class _Upsert:
                 raise LanguageError(
                     format_path(here),
                     f"one operation is needed, as `{REMOVE}: 0`, `{INSERT}: [0, value]` "
-                    f"or `{OVERWRITE}: [0, value]`; this is {_kind(operation)}",
+                    f"or `{OVERWRITE}: [0, value]`; this is {describe(operation)}",
                 )
             [(word, argument)] = operation.items()
             argument, here = _unwrap(argument, (*here, word))
@@ -370,7 +306,7 @@ class _Upsert:
         if isinstance(form, str):
             form = {"expression": form}
         elif not isinstance(form, dict):
-            raise LanguageError(format_path(path), f"{EVAL} is text or a mapping, this is {_kind(form)}")
+            raise LanguageError(format_path(path), f"{EVAL} is text or a mapping, this is {describe(form)}")
         form = {name: _unwrap(item, path)[0] for name, item in form.items()}
         allowed = {"expression": str, "function_of_interest": str | None, "context": dict | None}
         for name, item in form.items():
@@ -443,30 +379,6 @@ def _insert_index(index: Any, current: list[Any], path: Path) -> int:
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
-
-
-def _reserved(key: str, path: Path) -> LanguageError:
-    hints = {"sweep": "a sweep cannot stand inside the values of another, or in the base"}
-    hints |= dict.fromkeys((INSERT, REMOVE, OVERWRITE), f"it belongs into the list of a {OPERATIONS!r}")
-    hint = f"; {hints[key]}" if key in hints else ""
-    return LanguageError(
-        format_path((*path, key)),
-        f"{key!r} is a word of the sweep language and cannot be a key of the config{hint}",
-    )
-
-
-def _kind(value: Any) -> str:
-    if value is _MISSING:
-        return "nothing"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return f"the boolean {str(value).lower()}"
-    if isinstance(value, (int, float)):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text {value!r}" if len(value) <= 40 else f"the text {value[:37]!r}..."
-    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
 
 
 def carries_code(tree: Any) -> bool:

@@ -20,6 +20,7 @@ LAYERS = [
     {"definition"},
     {"space"},
     {"upsert"},
+    {"tree"},
     {"evaluate"},
     {"files"},
     {"errors"},

@@ -135,7 +135,10 @@ BAD_CONFIGS = {
         "base_config:\n  lr: 1\n   b: 2",
         "config.yaml, line 3, column 5: mapping values are not",
     ),
-    "a date": ("base_config: {a: !!timestamp 2020-01-01}", "base_config.a: a date cannot stand in a config"),
+    "a date": (
+        "base_config: {a: !!timestamp 2020-01-01}",
+        "base_config.a: a date cannot be in a config; write it as text",
+    ),
 }
 
 

@@ -120,7 +120,7 @@ def test_names_that_wandb_or_dysweep_use_are_not_given():
         (swept(1, sweep_alias=[{}]), r"sweep_alias\[0\]: an alias is a short text"),
         (swept(1, sweep_identifier=3), r"sweep_identifier: an identifier is text"),
         ({3: swept(1)}, "the key 3 is the number 3, and keys are text"),
-        ({"b": {1, 2}}, r"^sweep_configuration\.a\.b: a set cannot stand in a config"),
+        ({"b": {1, 2}}, r"^sweep_configuration\.a\.b: a set cannot be in a config"),
     ],
 )
 def test_a_malformed_node_is_named(node, message):

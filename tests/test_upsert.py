@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dysweep import LanguageError, upsert
-from dysweep.upsert import format_path
+from dysweep.tree import format_path
 
 
 def swept_into(current, patch, **options):
@@ -117,7 +117,7 @@ def test_code_is_refused_unless_it_is_allowed_and_nothing_of_it_runs(tmp_path):
         ("lambda c:", "Give an expression such as"),
         ("3", "a function is needed, this is 3"),
         ("no.such.name", "the code failed: NameError"),
-        ("lambda c: object()", "a object cannot stand in a config"),
+        ("lambda c: object()", "an object cannot be in a config"),
     ],
 )
 def test_code_that_fails_is_named(code, message):

@@ -1,0 +1,188 @@
+"""Plain trees, what configs and sweeps are made of, and the words that are no keys of a config."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from enum import Enum
+from numbers import Real
+from os import PathLike, fspath
+from types import SimpleNamespace
+from typing import Any
+
+from dysweep.errors import LanguageError
+
+Path = tuple["str | int", ...]
+
+GROUP = "sweep_group"
+OPERATIONS = "dy__list__operations"
+UPSERT = "dy__upsert"
+EVAL = "dy__eval"
+INSERT, REMOVE, OVERWRITE = "dy__insert", "dy__remove", "dy__overwrite"
+RESERVED = frozenset(
+    ["sweep", "sweep_identifier", "sweep_alias", GROUP, OPERATIONS, UPSERT, EVAL, INSERT, REMOVE, OVERWRITE]
+)
+
+_DEEPEST = 200
+_LONGEST = 1_000_000
+_LONGEST_BITS = 13_000  # Python and JSON write no whole number of more than 4,300 digits
+
+
+def copy_tree(value: Any, path: Path, reserved: frozenset[str] = frozenset()) -> Any:
+    """Copy a tree into plain mappings, lists, text, numbers, booleans and None.
+
+    Args:
+        value: the tree. Taken for what they are: tuples, ranges and other sequences, dataclasses, namespaces,
+            paths, scalars and arrays of numpy and torch, and OmegaConf's containers, resolved.
+        path: where it is in the YAML, for messages.
+        reserved: keys that it must not contain.
+
+    Returns:
+        the copy.
+
+    Raises:
+        LanguageError: a key is no text or is reserved, a value is of no plain type, or the tree has no end.
+    """
+    return _copy(value, path, reserved, len(path) + _DEEPEST)
+
+
+def as_mapping(value: Any) -> Mapping[str, Any] | None:
+    """Return what is meant as a mapping as one: a mapping, a dataclass, a namespace; None for all else."""
+    if isinstance(value, Mapping):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, (argparse.Namespace, SimpleNamespace)):
+        return vars(value)
+    return None
+
+
+def _copy(value: Any, path: Path, reserved: frozenset[str], deepest: int) -> Any:
+    kind = type(value)
+    if kind is str or kind is float or kind is bool or value is None:
+        return value
+    if kind is int:
+        if value.bit_length() > _LONGEST_BITS:
+            raise LanguageError(format_path(path), "a number with too many digits; at most 4,000 can be kept")
+        return value
+    if len(path) > deepest:
+        where = format_path(path[: deepest - _DEEPEST + 1])
+        raise LanguageError(
+            where, f"nested too deeply, or it contains itself; at most {_DEEPEST} levels can be kept"
+        )
+    value = _resolved(value, path)
+    if (mapping := as_mapping(value)) is not None:
+        copied: dict[str, Any] = {}
+        for key, item in mapping.items():
+            if not isinstance(key, str):
+                raise LanguageError(
+                    format_path((*path, str(key))),
+                    f"the key {key!r} is {describe(key)}, and keys are text; write it in quotes",
+                )
+            key = str.__str__(key)
+            if key in reserved:
+                raise reserved_word(key, path)
+            copied[key] = _copy(item, (*path, key), reserved, deepest)
+        return copied
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview)):
+        if isinstance(value, range) and len(value) > _LONGEST:
+            raise LanguageError(format_path(path), f"a range of {len(value)} numbers is too long")
+        return [_copy(item, (*path, index), reserved, deepest) for index, item in enumerate(value)]
+    for scalar in (str, int, float):
+        if isinstance(value, scalar):
+            # An Enum that is a text, too, is its value: str() would give its name.
+            plain = str.__str__(value) if scalar is str else scalar(value)
+            return _copy(plain, path, reserved, deepest)
+    if isinstance(value, PathLike) and isinstance(text := fspath(value), str):
+        return text
+    if hasattr(value, "tolist") and hasattr(value, "dtype") and not _is_date(value):
+        plain = value.tolist()
+        if type(plain) is not kind:
+            return _copy(plain, path, reserved, deepest)
+    raise LanguageError(
+        format_path(path), f"{_with_article(kind.__name__)} cannot be in a config; {_advice(value)}"
+    )
+
+
+def _resolved(value: Any, path: Path) -> Any:
+    """Turn a container of OmegaConf's into a plain one, with what it refers to put in."""
+    omegaconf = sys.modules.get("omegaconf")
+    if omegaconf is None or not isinstance(value, omegaconf.Container):
+        return value
+    try:
+        return omegaconf.OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+    except omegaconf.errors.OmegaConfBaseException as error:
+        problem = " ".join(str(error).split())
+        raise LanguageError(format_path(path), f"OmegaConf cannot resolve this: {problem}") from None
+
+
+def _is_date(value: Any) -> bool:
+    """Tell numpy's dates, which `tolist` may turn into plain numbers."""
+    return getattr(value.dtype, "kind", None) in ("m", "M")
+
+
+def _with_article(name: str) -> str:
+    return f"an {name}" if name[:1].lower() in "aeiou" else f"a {name}"
+
+
+def _advice(value: Any) -> str:
+    """Say how to write what is no part of a tree."""
+    if isinstance(value, (date, time, timedelta)) or (hasattr(value, "dtype") and _is_date(value)):
+        return "write it as text, in quotes"
+    if isinstance(value, Enum):
+        return "write its .value or its .name"
+    if isinstance(value, (set, frozenset)):
+        return "it has no order; write a list, as sorted(...) gives it"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "write text"
+    if isinstance(value, Real) or hasattr(value, "as_integer_ratio"):
+        return "write float(...) of it"
+    for name in ("to_dict", "model_dump", "tolist"):
+        if callable(getattr(value, name, None)):
+            return f"write what its .{name}() gives"
+    if isinstance(value, Iterable):
+        return "write list(...) of it"
+    if hasattr(value, "__qualname__"):
+        return f"write its name as text, as '{value.__module__}.{value.__qualname__}'"
+    return "allowed are text, numbers, true/false, null, lists and mappings"
+
+
+def format_path(path: Path) -> str:
+    """Write a path as people read it: `base_config.layers[1].dim`, and `a['b.c']` for odd keys."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[^\s.\[\]]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{part!r}]"
+    return text
+
+
+def reserved_word(key: str, path: Path) -> LanguageError:
+    """Make the error about a word of the language that is a key of the config."""
+    hints = {"sweep": "a sweep cannot stand inside the values of another, or in the base"}
+    hints |= dict.fromkeys((INSERT, REMOVE, OVERWRITE), f"it belongs into the list of a {OPERATIONS!r}")
+    hint = f"; {hints[key]}" if key in hints else ""
+    return LanguageError(
+        format_path((*path, key)),
+        f"{key!r} is a word of the sweep language and cannot be a key of the config{hint}",
+    )
+
+
+def describe(value: Any) -> str:
+    """Describe a value of a tree in a few words, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 40 else f"the text {value[:37]!r}..."
+    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
