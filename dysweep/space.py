@@ -419,7 +419,9 @@ def _flow(value: Any) -> str:
 
 
 def _scalar_text(value: Any) -> str:
-    """Write a scalar as YAML has it: text as it is, true, null, 0.001."""
+    """Write a scalar as YAML has it: text as it is, true, null, 0.001; and nan, inf, -inf."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

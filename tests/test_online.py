@@ -35,6 +35,9 @@ def trains(config, checkpoint_dir):
     for step in range(3):
         wandb.log({"loss": config["lr"] * step})
 
+def trains_nothing(config, checkpoint_dir):
+    pass
+
 def fails_once(config, checkpoint_dir):
     trains(config, checkpoint_dir)
     broken = config["lr"] == 1e-3 and config["dataset"]["type"] == "mnist"
@@ -608,3 +611,22 @@ def test_sync_says_what_is_in_its_way(server, start, capsys, monkeypatch):
     assert process.returncode == 1 and err.count("\n") == 1 and "wandb login" in err
     assert cli.sync([]) == 2
     assert "sweep_id: missing" in capsys.readouterr().err
+
+
+def test_numbers_that_json_loses_are_served_once_and_arrive_as_they_are(
+    server, own_folder, capsys, monkeypatch
+):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    (own_folder / "config.yaml").write_text(
+        "project: study\n"
+        f"base_config: {{seed: 0, fill: .nan, large: {2**70}}}\n"
+        f"sweep_configuration: {{seed: {{sweep: true, values: [{2**70}, {2**53 + 1}, .inf, 7]}}}}\n"
+    )
+    sweep_id = create(capsys)
+    sent = server.backend.sweeps[sweep_id].config["parameters"]
+    assert sent == {"seed": {"values": [str(2**70), str(2**53 + 1), "inf", 7]}}
+    assert run("trains_nothing", sweep_id, "-c", "config.yaml") == 0
+    assert "not used" not in capsys.readouterr().err
+    configs = [each.config() for each in directory(sweep_id).runs()]
+    assert Counter(config["seed"] for config in configs) == Counter([2**70, 2**53 + 1, float("inf"), 7])
+    assert all(config["large"] == 2**70 and config["fill"] != config["fill"] for config in configs)
