@@ -19,7 +19,19 @@ from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError, closest
-from dysweep.tree import EVAL, GROUP, OPERATIONS, UPSERT, Path, copy_tree, format_path
+from dysweep.tree import (
+    EVAL,
+    GROUP,
+    INDEX_KEY,
+    INSERT,
+    OPERATIONS,
+    OVERWRITE,
+    REMOVE,
+    UPSERT,
+    Path,
+    copy_tree,
+    format_path,
+)
 from dysweep.upsert import KEEP, Placed, upsert
 
 logger = logging.getLogger("dysweep")
@@ -304,18 +316,25 @@ def _names(nodes: list[tuple[Path, Any, Path]]) -> list[str]:
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
-    # dysweep 0.1.x joined paths with this word, so a key that holds it names its parameter by what follows.
-    path = tuple(piece for part in path for piece in _pieces(part))
+    path = tuple(_pieces(path))
     for start in range(len(path) - 1, -1, -1):
-        if isinstance(path[start], str):
+        if isinstance(path[start], str) and path[start] not in (INSERT, REMOVE, OVERWRITE):
             name = ".".join(map(str, path[start:]))
             if name not in taken:
                 return name
     return _numbered(".".join(map(str, path)), taken)
 
 
-def _pieces(part: str | int) -> list[str | int]:
-    return list(part.split("__CUSTOM_SEPERATOR__")) if isinstance(part, str) else [part]
+def _pieces(path: Path) -> Iterator[str | int]:
+    """Give what a name is made of: n instead of `__IDX__n`, and not which of a list's operations it is."""
+    for place, part in enumerate(path):
+        if isinstance(part, int):
+            if place == 0 or path[place - 1] != OPERATIONS:
+                yield part
+        elif element := INDEX_KEY.fullmatch(part):
+            yield int(element[1])
+        elif part != OPERATIONS or len(path) == 1:
+            yield from part.split("__CUSTOM_SEPERATOR__")  # dysweep 0.1 joined paths with it
 
 
 def _numbered(text: str, taken: set[str]) -> str:

@@ -26,6 +26,7 @@ INSERT, REMOVE, OVERWRITE = "dy__insert", "dy__remove", "dy__overwrite"
 RESERVED = frozenset(
     ["sweep", "sweep_identifier", "sweep_alias", GROUP, OPERATIONS, UPSERT, EVAL, INSERT, REMOVE, OVERWRITE]
 )
+INDEX_KEY = re.compile(r"__IDX__(-?\d+)")
 
 _DEEPEST = 200
 _LONGEST = 1_000_000

@@ -16,6 +16,7 @@ from dysweep.evaluate import inline_expression, load_function
 from dysweep.tree import (
     EVAL,
     GROUP,
+    INDEX_KEY,
     INSERT,
     OPERATIONS,
     OVERWRITE,
@@ -28,8 +29,6 @@ from dysweep.tree import (
     format_path,
     reserved_word,
 )
-
-_INDEX_KEY = re.compile(r"__IDX__(-?\d+)")
 
 
 class _Marker:
@@ -138,7 +137,7 @@ class _Upsert:
 
     def _put_mapping(self, container: Any, key: Any, patch: dict[str, Any], path: Path) -> None:
         current = _current(container, key)
-        if OPERATIONS in patch or any(_INDEX_KEY.fullmatch(name) for name in patch):
+        if OPERATIONS in patch or any(INDEX_KEY.fullmatch(name) for name in patch):
             self._edit_list(container, key, patch, path)
             return
         plain = sorted(name for name in patch if name != UPSERT and not name.startswith(GROUP))
@@ -179,7 +178,7 @@ class _Upsert:
     def _edit_list(self, container: Any, key: Any, patch: dict[str, Any], path: Path) -> None:
         current = _current(container, key)
         if not isinstance(current, list):
-            word = OPERATIONS if OPERATIONS in patch else next(filter(_INDEX_KEY.fullmatch, patch))
+            word = OPERATIONS if OPERATIONS in patch else next(filter(INDEX_KEY.fullmatch, patch))
             raise LanguageError(
                 format_path((*path, word)),
                 f"{word} needs a list to work on, and there is {describe(current)}",
@@ -191,7 +190,7 @@ class _Upsert:
         if used:
             return
         for name in sorted(siblings, key=_natural):
-            match = _INDEX_KEY.fullmatch(name)
+            match = INDEX_KEY.fullmatch(name)
             if match:
                 index = _checked_index(int(match[1]), current, (*path, name))
                 self.put(current, index, siblings[name], (*path, name))

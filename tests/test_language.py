@@ -50,6 +50,9 @@ def test_the_result_of_code_is_copied_in():
     assert upsert({"a": {"x": [1]}}, patch, allow_eval=True) == {"a": {"x": [1]}, "b": {"x": [2]}}
 
 
+L_AND_M = ["l.0", "l.-1", "m.0"]
+
+
 @pytest.mark.parametrize(
     ("parameters", "names"),
     [
@@ -57,6 +60,15 @@ def test_the_result_of_code_is_copied_in():
         ({"b.c": swept(1), "b": {"c": swept(2)}, "x": {"c": swept(3)}}, ["b.c", "c", "x.c"]),
         ({"a.b": {"c": swept(1)}, "a": {"b": {"c": swept(2)}, "b.c": swept(3)}}, ["c", "b.c", "a.b.c"]),
         ({"l": [swept(1), swept(2)]}, ["l.0", "l.1"]),
+        (
+            {"l": {"__IDX__0": swept(1), "__IDX__-1": swept(2)}, "m": {"__IDX__0": swept(3)}},
+            ["l.0", "l.-1", "m.0"],
+        ),
+        ({"a": {"l": {"__IDX__0": swept(1)}}, "b": {"l": {"__IDX__0": swept(2)}}}, ["l.0", "b.l.0"]),
+        ({"l": {"__IDX__1": {"dim": swept(1)}}, "m": {"__IDX__1": {"dim": swept(2)}}}, ["dim", "m.1.dim"]),
+        ({"l": {"__IDX__0": swept(1)}, "l.0": swept(2)}, ["l.0", "l.0 (2)"]),
+        ({"l": {"dy__list__operations": swept([])}}, ["l"]),
+        ({"l": {"dy__list__operations": [{"dy__insert": [0, swept(1)]}]}}, ["l.dy__insert.1"]),
         ({"größe / m": swept(1), "学習 率": swept(2)}, ["größe / m", "学習 率"]),
         ({"x": {"lr": swept(1)}, "y": swept(2, sweep_identifier="lr")}, ["x.lr", "lr"]),
     ],
@@ -134,12 +146,12 @@ def test_what_inline_code_returns_is_copied():
     config = upsert({}, {"k": "dy__eval(lambda c: __import__('json').decoder.__all__)"}, allow_eval=True)
     assert config["k"] == json.decoder.__all__
     assert config["k"] is not json.decoder.__all__
-    with pytest.raises(LanguageError, match=r"^sweep_configuration\.k: a set cannot stand in a config"):
+    with pytest.raises(LanguageError, match=r"^sweep_configuration\.k: a set cannot be in a config"):
         upsert({}, {"k": "dy__eval(lambda c: {1})"}, allow_eval=True)
 
 
 def test_a_raw_value_of_no_plain_type_is_named():
-    with pytest.raises(LanguageError, match=r"^sweep_configuration\.a: a object cannot stand in a config"):
+    with pytest.raises(LanguageError, match=r"^sweep_configuration\.a: an object cannot be in a config"):
         Space.compile({"a": swept(1)}).resolve({}, {"a": object()})
 
 
