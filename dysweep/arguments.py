@@ -297,9 +297,7 @@ def _settings_of_file(path: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a mapping of settings is needed; there are {', '.join(_HINTS)}")
     settings.pop("$schema", None)  # editors look for it
-    for key in settings:
-        if key not in _HINTS:
-            raise ConfigError(f"{path}: {key}: no such setting{closest(str(key), _HINTS)}")
+    _refuse_other_keys(settings, path)
     for tree in _TREES:
         beside = Path(path).parent / str(settings.get(tree))
         if isinstance(settings.get(tree), str) and not os.path.exists(settings[tree]) and beside.exists():
@@ -309,6 +307,28 @@ def _settings_of_file(path: str) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return settings
+
+
+def _refuse_other_keys(settings: dict[Any, Any], path: str) -> None:
+    """Refuse what is no setting; files that are something else are told where they belong."""
+    others = [key for key in settings if key not in _HINTS]
+    if not others:
+        return
+    if isinstance(settings.get("parameters"), dict) and "sweep_configuration" not in settings:
+        raise ConfigError(
+            f"{path}: this is a sweep configuration of W&B; put all of it below `sweep_configuration:`, with "
+            "`sweep: true` in each parameter to sweep, and beside it `base_config:`, the tree that every run "
+            f"starts from (or give both as files: --sweep_configuration {path} --base_config FILE)"
+        )
+    swept = [key for key in others if isinstance(settings[key], dict) and "sweep" in settings[key]]
+    if swept:
+        raise ConfigError(f"{path}: {swept[0]}: what is swept belongs below `sweep_configuration:`")
+    if len(others) == len(settings) and not any(misspelt(str(key), _HINTS) for key in others):
+        raise ConfigError(
+            f"{path}: {others[0]}: no such setting; the tree that every run starts from belongs below "
+            "`base_config:`, what is swept below `sweep_configuration:` (--print_config prints all settings)"
+        )
+    raise ConfigError(f"{path}: {others[0]}: no such setting{closest(str(others[0]), _HINTS)}")
 
 
 def _override(settings: dict[str, Any], path: list[str], value: Any) -> None:

@@ -21,6 +21,7 @@ from dysweep.arguments import StatusOptions, additional_arguments, commented, pa
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
 from dysweep.execution import Job
+from dysweep.files import user_path
 from dysweep.location import Location
 from dysweep.lost import LOST
 from dysweep.offline import Grid
@@ -197,7 +198,7 @@ def _status(options: StatusOptions) -> int:
             raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
         from dysweep import screen
 
-        screen.show(screen.sweeps(sweeps_below(Path(options.default_root_dir), options.max_attempts)))
+        screen.show(screen.sweeps(sweeps_below(user_path(options.default_root_dir), options.max_attempts)))
         return 0
     where = Location(options.default_root_dir, options.custom_checkpoint_dir, None, None, online=False)
     directory = where.find_to_read(options.sweep_id)
@@ -232,7 +233,7 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
 
 def _write(option: str, path: str, text: str) -> None:
     try:
-        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        user_path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
 

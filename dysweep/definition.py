@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dysweep.errors import ConfigError, LanguageError, closest, misspelt
+from dysweep.base_fit import check_fit
+from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import load_file
 from dysweep.space import Space
 from dysweep.tree import copy_tree, describe, format_path
 from dysweep.upsert import carries_code
+from dysweep.wandb_rules import check_configuration, check_parameter
 
 logger = logging.getLogger("dysweep")
 
-_METHODS = ("grid", "random", "bayes")
-_WANDB_KEYS = frozenset(
-    """name description program project entity method metric parameters early_terminate command run_cap
-    scheduler controller job image_uri launch""".split()
+_METHODS = ("grid", "random", "bayes", "custom")
+_LARGER_IS_BETTER = re.compile(
+    r"(^|[^a-z])(acc|accuracy|auc|auroc|f1|score|reward|return|bleu|iou|miou|dice|psnr|ssim|recall|precision)"
+    r"([^a-z]|$)",
+    re.IGNORECASE,
 )
 
 
@@ -39,27 +42,37 @@ class Definition:
 
 
 def define(
-    base_config: Any, sweep_configuration: Any, settings: Mapping[str, tuple[str, Any]], allow_eval: bool
+    base_config: Any,
+    sweep_configuration: Any,
+    settings: Mapping[str, tuple[str, Any]],
+    allow_eval: bool,
+    mode: str,
 ) -> Definition:
     """Read and check a sweep: every declared value is upserted once.
 
     Args:
         base_config: a tree, or the path of a YAML or JSON file.
         sweep_configuration: the same; a W&B sweep configuration, or its bare parameters.
-        settings: for keys of W&B's sweep configuration the setting that may give them too, and its value.
+        settings: for keys of W&B's sweep configuration (`metric.name` for one of the metric's) the setting
+            that may give them too, and its value.
         allow_eval: whether code in the sweep may run.
+        mode: who serves the sweep, online or offline.
 
     Raises:
         ConfigError: something is missing, contradicts itself, or cannot be done.
     """
     base = _tree(base_config, "base_config")
-    described, path = _described(sweep_configuration, settings)
+    described, path = _described(sweep_configuration, settings, base)
+    check_configuration(described, mode)
     space = Space.compile(described["parameters"], path)
+    for parameter in space.swept:
+        check_parameter(parameter, mode)
     if not space.swept:
         raise LanguageError(
             format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
         )
     _check_alternatives(space, base, allow_eval)
+    check_fit(space, base)
     return Definition(base, described, space)
 
 
@@ -80,7 +93,7 @@ def _tree(value: Any, name: str) -> dict[str, Any]:
 
 
 def _described(
-    sweep_configuration: Any, settings: Mapping[str, tuple[str, Any]]
+    sweep_configuration: Any, settings: Mapping[str, tuple[str, Any]], base: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Give W&B's sweep configuration with its defaults, and where its parameters stand."""
     given = _tree(sweep_configuration, "sweep_configuration")
@@ -88,27 +101,43 @@ def _described(
     if isinstance(given.get("parameters"), dict):
         described = given
         path = (*path, "parameters")
-        for key in described:
-            if key not in _WANDB_KEYS and difflib.get_close_matches(key, _WANDB_KEYS, n=1):
-                raise ConfigError(f"sweep_configuration.{key}: no such key{closest(key, _WANDB_KEYS)}")
     else:
-        if given.get("method") in _METHODS:
+        if given.get("method") in _METHODS and "method" not in base:
             instead = [key for key in given if misspelt(key, ["parameters"])]
             hint = f"; did you mean it by {instead[0]!r}?" if instead else ", which holds what is swept"
             raise ConfigError(f"sweep_configuration: `method` stands here without `parameters`{hint}")
         described = {"parameters": given}
-    for key, (setting, value) in settings.items():
-        if value is not None and described.setdefault(key, value) != value:
-            raise ConfigError(
-                f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {described[key]!r}; "
-                "give it once"
-            )
-    method = described.setdefault("method", "grid")
-    if method not in _METHODS and (meant := misspelt(str(method), _METHODS)):
-        raise ConfigError(f"sweep_configuration.method: no method {method!r}; did you mean {meant!r}?")
-    if not isinstance(described.get("metric") or {}, dict):
+    if isinstance(described.get("metric"), str):
         raise ConfigError("sweep_configuration.metric: write it as {name: loss, goal: minimize}")
+    for key, (setting, value) in settings.items():
+        if value is not None:
+            _complete(described, key, setting, value)
+    described.setdefault("method", "grid")
+    metric = described.get("metric")
+    if isinstance(metric, dict):
+        if "name" not in metric and "goal" in metric and settings["metric.goal"][1] == metric["goal"]:
+            raise ConfigError("goal: no effect without a metric; add its name (metric: NAME)")
+        if "goal" not in metric and _LARGER_IS_BETTER.search(str(metric.get("name"))):
+            logger.warning(
+                "sweep_configuration.metric: %s has no goal, so it is minimized; add `goal`",
+                metric["name"],
+            )
     return described, path
+
+
+def _complete(described: dict[str, Any], key: str, setting: str, value: Any) -> None:
+    """Put in a setting that is given beside the sweep configuration."""
+    place = described
+    *parents, last = key.split(".")
+    for parent in parents:
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
+    if place.setdefault(last, value) != value:
+        raise ConfigError(
+            f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {place[last]!r}; "
+            "give it once"
+        )
 
 
 def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval: bool) -> None:

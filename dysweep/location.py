@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.files import read_json
+from dysweep.files import read_json, user_path
 from dysweep.legacy import NAME, adopt, is_old, sweep_of_metadata
 
 
@@ -34,8 +34,10 @@ class Location:
 
     def directory(self, sweep_id: str) -> SweepDirectory:
         """Give the directory of a sweep, whether it is there or not."""
-        root = Path(self.root).absolute()  # also if the function changes the working directory
-        return SweepDirectory(root / (self.custom or f"checkpoints-{check_id(sweep_id, 'sweep_id')}"))
+        root = user_path(self.root).absolute()  # also if the function changes the working directory
+        if self.custom:
+            return SweepDirectory(root / user_path(self.custom))
+        return SweepDirectory(root / f"checkpoints-{check_id(sweep_id, 'sweep_id')}")
 
     def of(self, sweep: str) -> SweepPath:
         """Give what is known of a sweep's place: `id`, or `entity/project/id`, and the settings beside it.
@@ -96,7 +98,7 @@ class Location:
                 f"sweep_id: {directory.path} was made by {NAME}, with a sweep that W&B serves; "
                 "to go on with it, say where (--project NAME, or entity/project/id), and unset WANDB_MODE"
             )
-        root = Path(self.root)
+        root = user_path(self.root)
         known = sorted(
             path.parent.name.removeprefix("checkpoints-") for path in root.glob("checkpoints-*/sweep.json")
         )

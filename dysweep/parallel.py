@@ -30,7 +30,6 @@ from dysweep.errors import (
     Preempted,
     TrackingError,
     closest,
-    misspelt,
 )
 from dysweep.execution import Job, Result
 from dysweep.files import load_file
@@ -80,7 +79,7 @@ class ResumableSweepConfig:
         use_lightning_logger: call the function with Lightning's WandbLogger as `logger`.
         method: W&B's search method, if sweep_configuration has none; grid by default.
         metric: name of the metric to optimize, if sweep_configuration has none.
-        goal: what to do with the metric.
+        goal: what to do with the metric, if sweep_configuration does not say it; minimize by default.
         sweep_name: the sweep's name, if sweep_configuration has none.
         mark_preempting: tell W&B from the start that runs may be preempted.
         mode: who serves the sweep, W&B (online) or its own directory (offline); WANDB_MODE by default.
@@ -115,7 +114,7 @@ class ResumableSweepConfig:
     use_lightning_logger: bool = False
     method: Literal["grid", "random", "bayes"] | None = None
     metric: str | None = None
-    goal: Literal["maximize", "minimize"] = "maximize"
+    goal: Literal["maximize", "minimize"] | None = None
     sweep_name: str | None = None
     mark_preempting: bool = False
     mode: Literal["online", "offline"] | None = None
@@ -399,15 +398,16 @@ def preview(config: ResumableSweepConfig) -> Preview:
     Raises:
         ConfigError: the settings, the base config or the sweep configuration are wrong.
     """
-    metric = {"name": config.metric, "goal": config.goal} if config.metric is not None else None
     settings = {
         "name": ("sweep_name", config.sweep_name),
         "method": ("method", config.method),
-        "metric": ("metric", metric),
+        "metric.name": ("metric", config.metric),
+        "metric.goal": ("goal", config.goal),
     }
-    definition = define(config.base_config, config.sweep_configuration, settings, config.allow_eval)
+    mode = _mode(config)
+    definition = define(config.base_config, config.sweep_configuration, settings, config.allow_eval, mode)
     check_template(config.run_name, definition.space)
-    by_grid = _mode(config) == "offline" or definition.sweep_configuration["method"] == "grid"
+    by_grid = mode == "offline" or definition.sweep_configuration["method"] == "grid"
     grid = Grid.of(definition.space, definition.sweep_configuration) if by_grid else None
     return Preview(definition, grid, config.allow_eval)
 
@@ -424,12 +424,19 @@ def location(config: ResumableSweepConfig) -> Location:
 
 
 def _mode(config: ResumableSweepConfig) -> str:
+    _forget_empty_variables()
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in _WANDB_MODES:
+        raise ConfigError(f"WANDB_MODE: no mode {mode!r}{closest(mode.lower(), _WANDB_MODES)}")
     if config.mode is not None:
         return config.mode
-    mode = os.environ.get("WANDB_MODE", "online")
-    if mode not in _WANDB_MODES and (meant := misspelt(mode, _WANDB_MODES)):
-        raise ConfigError(f"WANDB_MODE: {mode!r} is no mode; did you mean {meant!r}?")
     return "offline" if mode in _WITHOUT_WANDB else "online"
+
+
+def _forget_empty_variables() -> None:
+    """Unset W&B's variables that are set to nothing (`WANDB_MODE=$MODE`), which the SDK would refuse."""
+    for name in [name for name in os.environ if name.startswith("WANDB_") and not os.environ[name].strip()]:
+        del os.environ[name]
 
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
@@ -484,7 +491,7 @@ def work(
             f"sweep_id: W&B serves the sweep {sweep.path}, so its runs need W&B; unset WANDB_MODE, "
             "or create a sweep with mode: offline"
         )
-    _warn_of_other_trees(config, sweep)
+    _warn_of_what_is_not_used(config, sweep)
     if carries_code(sweep.compiled.tree) and not config.allow_eval:
         first = {p.name: p.encode(0) for p in sweep.compiled.swept if p.values}
         sweep.compiled.resolve(sweep.base_config, first, allow_eval=False)
@@ -525,14 +532,26 @@ def _results(agent: Agent, config: ResumableSweepConfig) -> Generator[Result, No
         yield from agent.new_runs()
 
 
-def _warn_of_other_trees(config: ResumableSweepConfig, sweep: Sweep) -> None:
-    space = _loaded(config.sweep_configuration, "sweep_configuration")
-    parameters = space.get("parameters", space) if isinstance(space, dict) else space
+def _warn_of_what_is_not_used(config: ResumableSweepConfig, sweep: Sweep) -> None:
+    """Name the settings that only creating uses and that differ from what the sweep was created with."""
+    created = {"goal": "minimize", **(sweep.sweep_configuration.get("metric") or {})}
     given = {
         "base_config": (_loaded(config.base_config, "base_config"), sweep.base_config),
-        "sweep_configuration": (parameters, sweep.sweep_configuration["parameters"]),
+        "sweep_name": (config.sweep_name, sweep.sweep_configuration.get("name")),
+        "method": (config.method, sweep.sweep_configuration.get("method")),
+        "metric": (config.metric, created.get("name")),
+        "goal": (config.goal, created["goal"]),
+        "mode": (config.mode, sweep.mode),
+        "project": (config.project, sweep.project),
+        "entity": (config.entity, sweep.entity),
     }
-    others = [name for name, (tree, kept) in given.items() if tree is not None and not _same(tree, kept)]
+    others = [name for name, (value, kept) in given.items() if value is not None and not _same(value, kept)]
+    space = _loaded(config.sweep_configuration, "sweep_configuration")
+    if isinstance(space, dict):
+        described = space if isinstance(space.get("parameters"), dict) else {"parameters": space}
+        stored = sweep.sweep_configuration
+        if not all(_same(value, stored.get(key)) for key, value in described.items() if value is not None):
+            others.insert("base_config" in others, "sweep_configuration")
     if others:
         kept = f"the sweep {sweep.sweep_id} keeps what it was created with"
         logger.warning("%s: not used, as %s", " and ".join(others), kept)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import pathlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from dysweep.definition import Definition
 from dysweep.errors import ConfigError, LanguageError, misspelt
-from dysweep.files import dump_yaml
+from dysweep.files import dump_yaml, user_path
 from dysweep.offline import Grid
-from dysweep.tree import RESERVED, format_path
+from dysweep.tree import RESERVED, Path, format_path
 from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
@@ -72,7 +72,7 @@ class Preview:
             for parameter in self.definition.space.swept
         ]
 
-    def write_configs(self, folder: Path, limit: int | None) -> int:
+    def write_configs(self, folder: pathlib.Path, limit: int | None) -> int:
         """Write configs as YAML files `0001.yaml`, ... and give how many.
 
         Args:
@@ -87,6 +87,7 @@ class Preview:
         if limit is None and size > _WRITTEN_RUNS:
             raise ConfigError(f"--dry_run_dir: the grid has {size} runs; say how many to write (--limit N)")
         try:
+            folder = user_path(folder)
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise ConfigError(f"--dry_run_dir: {folder} is not empty")
@@ -141,36 +142,47 @@ def values_of(parameter: dict[str, Any], most: int = 8) -> str:
     return ", ".join(map(str, values[:most])) + more
 
 
-def differences(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, str | None, str | None]]:
-    """Give where a config differs from the base: path, old and new value as JSON; None where it has none."""
+def differences(base: Any, config: Any, path: Path = ()) -> Iterator[tuple[str, str | None, str | None]]:
+    """Give where a config differs from the base: path, old and new value as JSON; None where it has none.
+
+    Where a class is replaced (`class_path`), the old one's arguments that it keeps are given as well, twice.
+    """
     if isinstance(base, dict) and isinstance(config, dict):
         for key in [*config, *(key for key in base if key not in config)]:
-            below = f"{path}.{key}" if path else str(key)
+            below = (*path, key)
             if key not in base:
-                yield below, None, _flow(config[key])
+                yield format_path(below), None, _flow(config[key])
             elif key not in config:
-                yield below, _flow(base[key]), None
+                yield format_path(below), _flow(base[key]), None
             else:
                 yield from differences(base[key], config[key], below)
+                if key == "init_args" and base.get("class_path") != config.get("class_path"):
+                    yield from _kept(base[key], config[key], below)
     elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
         for index, (old, new) in enumerate(zip(base, config, strict=True)):
-            yield from differences(old, new, f"{path}[{index}]")
-    elif type(base) is not type(config) or base != config:
-        yield path, _flow(base), _flow(config)
+            yield from differences(old, new, (*path, index))
+    elif type(base) is not type(config) or _flow(base) != _flow(config):
+        yield format_path(path), _flow(base), _flow(config)
 
 
-def _added_keys(base: Any, config: Any, path: str = "") -> Iterator[tuple[str, tuple[str, Iterable[str]]]]:
+def _kept(base: Any, config: Any, path: Path) -> Iterator[tuple[str, str, str]]:
+    if isinstance(base, dict) and isinstance(config, dict):
+        for key, value in config.items():
+            if key in base and _flow(base[key]) == _flow(value):
+                yield format_path((*path, key)), _flow(value), _flow(value)
+
+
+def _added_keys(base: Any, config: Any, path: Path = ()) -> Iterator[tuple[str, tuple[str, Iterable[str]]]]:
     """Give the paths of keys that the base lacks, with the key and those that the base has there."""
     if isinstance(base, dict) and isinstance(config, dict):
         for key, value in config.items():
-            below = f"{path}.{key}" if path else str(key)
             if key in base:
-                yield from _added_keys(base[key], value, below)
+                yield from _added_keys(base[key], value, (*path, key))
             else:
-                yield below, (key, base)
+                yield format_path((*path, key)), (key, base)
     elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
         for index, (old, new) in enumerate(zip(base, config, strict=True)):
-            yield from _added_keys(old, new, f"{path}[{index}]")
+            yield from _added_keys(old, new, (*path, index))
 
 
 def _flow(value: Any) -> str:

@@ -95,6 +95,9 @@ def preview(seen: Preview, most: int) -> Group:
             continue
         for path, old, new in differences(seen.definition.base_config, config):
             line = Text(f"  {path}: ")
+            if old == new:
+                parts.append(line.append(f"{old} (kept)", style="dim"))
+                continue
             line.append("" if old is None else old, style="red")
             line.append(" -> " if None not in (old, new) else "", style="dim")
             parts.append(line.append("(removed)" if new is None else new, style="green"))

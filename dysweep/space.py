@@ -274,7 +274,7 @@ def _sweep_nodes(value: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]
 
 def _warn_of_seeming_nodes(value: Any, path: Path) -> None:
     if isinstance(value, dict) and "sweep" not in value:
-        if value and _looks_swept(value):
+        if _looks_swept(value):
             logger.warning(
                 "%s: this looks like a swept parameter and is a constant; to sweep it, add `sweep: true`",
                 format_path(path),
@@ -289,6 +289,8 @@ def _warn_of_seeming_nodes(value: Any, path: Path) -> None:
 def _looks_swept(node: dict[str, Any]) -> bool:
     """Tell whether a mapping seems to be meant as a sweep node: W&B's words, perhaps a misspelt `sweep`."""
     others = node.keys() - _WANDB_WORDS
+    if node.keys() <= {"value", "distribution"}:
+        return False  # W&B's way to write a constant
     return len(others) < len(node) and all(difflib.get_close_matches(key, _OWN_WORDS, n=1) for key in others)
 
 
@@ -392,14 +394,14 @@ def _alias_labels(aliases: Any, node: dict[str, Any], where: str) -> tuple[str, 
             where,
             f"sweep_alias and values differ in length: {len(aliases)} aliases, {len(node['values'])} values",
         )
-    labels = []
+    labels: dict[str, None] = {}
     for index, alias in enumerate(aliases):
         if isinstance(alias, (dict, list)):
             raise LanguageError(f"{where}[{index}]", "an alias is a short text")
         label = _scalar_text(alias)
         if label in labels:
             raise LanguageError(f"{where}[{index}]", f"the alias {label!r} is used twice in this parameter")
-        labels.append(label)
+        labels[label] = None
     return tuple(labels)
 
 

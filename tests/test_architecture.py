@@ -18,6 +18,7 @@ LAYERS = [
     {"runs"},
     {"liveness"},
     {"definition"},
+    {"base_fit", "wandb_rules"},
     {"space"},
     {"upsert"},
     {"tree"},

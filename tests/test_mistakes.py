@@ -305,7 +305,7 @@ def test_a_sweep_in_a_directory_of_another_name_is_named(capsys):
 def test_a_misspelt_mode_in_the_environment_is_named(capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "ofline")
     assert cli.create(["-c", "config.yaml"]) == 2
-    assert "WANDB_MODE: 'ofline' is no mode; did you mean 'offline'?" in capsys.readouterr().err
+    assert "WANDB_MODE: no mode 'ofline'; did you mean 'offline'?" in capsys.readouterr().err
 
 
 def test_with_wandb_a_project_and_a_login_are_needed(capsys, monkeypatch, tmp_path):

@@ -1,0 +1,211 @@
+"""How a sweep fits its base config: what is written in it and can hardly be meant, found at creation."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dysweep.errors import LanguageError, misspelt
+from dysweep.space import Space
+from dysweep.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, Path, format_path
+
+logger = logging.getLogger("dysweep")
+
+_ABSENT = object()
+_CLASS_KEYS = {"class_path": "init_args", "_target_": None}  # LightningCLI's way, and Hydra's
+_NONE_WORDS = ("none", "null", "nil")
+_BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
+
+
+def check_fit(space: Space, base: dict[str, Any]) -> None:
+    """Compare what a sweep sets with what the base config has there.
+
+    Args:
+        space: the compiled space.
+        base: the base config.
+
+    Raises:
+        LanguageError: a dotted key whose place the base has, or W&B's way to write constants and trees.
+    """
+    fit = _Fit(space)
+    fit.walk(space.tree, base, space.path)
+    fit.warn()
+
+
+class _Fit:
+    def __init__(self, space: Space) -> None:
+        self.texts: list[tuple[Path, str]] = []
+        self.kept: list[tuple[Path, Any, Any, list[str]]] = []
+        self.added: list[Path] = []
+        self.written = {parameter.path: set(_keys(parameter.node)) for parameter in space.swept}
+        self.space = space
+        self.inside_node = False
+
+    def walk(self, patch: Any, base: Any, path: Path) -> None:
+        """Go through a patch together with the part of the base that it is laid over."""
+        if isinstance(patch, dict):
+            if "sweep" in patch:
+                self._walk_node(patch, base, path)
+            else:
+                self._walk_mapping(patch, base, path)
+        elif isinstance(patch, list):
+            same = isinstance(base, list) and len(base) == len(patch)
+            for index, item in enumerate(patch):
+                self.walk(item, base[index] if same else _ABSENT, (*path, index))
+        elif problem := _doubtful_text(patch, base):
+            self.texts.append((path, problem))
+
+    def _walk_node(self, node: dict[str, Any], base: Any, path: Path) -> None:
+        walk = self._walk_entries if path[-1] == UPSERT else self.walk
+        self.inside_node = True
+        for index, value in enumerate(node.get("values", [])):
+            walk(value, base, (*path, "values", index))
+        if "value" in node:
+            walk(node["value"], base, (*path, "value"))
+        self.inside_node = False
+
+    def _walk_mapping(self, patch: dict[str, Any], base: Any, path: Path) -> None:
+        self._refuse_ways_of_wandb(patch, base, path)
+        self._note_kept_arguments(patch, base, path)
+        for key, item in patch.items():
+            here = (*path, key)
+            if key == UPSERT:
+                self._walk_entries(item, base, here)
+            elif key.startswith(GROUP):
+                self.walk(item, base, here)
+            elif element := INDEX_KEY.fullmatch(key):
+                index = int(element[1])
+                inside = isinstance(base, list) and -len(base) <= index < len(base)
+                self.walk(item, base[index] if inside else _ABSENT, here)
+            elif key not in RESERVED:
+                below = base.get(key, _ABSENT) if isinstance(base, dict) else _ABSENT
+                if below is _ABSENT and isinstance(base, dict):
+                    self._refuse_dotted_key(key, base, here)
+                    if base and isinstance(item, dict) and "sweep" in item and not _is_explained(key, base):
+                        self.added.append(here)
+                self.walk(item, below, here)
+
+    def _walk_entries(self, entries: Any, base: Any, path: Path) -> None:
+        if isinstance(entries, dict) and "sweep" in entries:
+            self._walk_node(entries, base, path)
+        elif isinstance(entries, list):
+            for index, entry in enumerate(entries):
+                self.walk(entry, base, (*path, index))
+
+    def _refuse_dotted_key(self, key: str, base: dict[str, Any], path: Path) -> None:
+        parts = key.split(".")
+        place: Any = base
+        for part in parts:
+            if not isinstance(place, dict) or part not in place:
+                return
+            place = place[part]
+        nested = ": {".join(parts) + ": ..." + "}" * (len(parts) - 1)
+        raise LanguageError(
+            format_path(path),
+            f"a key with dots is no path and would be a new key, and base_config has {key}; write {nested}",
+        )
+
+    def _refuse_ways_of_wandb(self, patch: dict[str, Any], base: Any, path: Path) -> None:
+        known = base if isinstance(base, dict) else {}
+        if self.inside_node or not isinstance(path[-1], str) or path == self.space.path:
+            return
+        if "value" not in known and patch.keys() in ({"value"}, {"value", "distribution"}):
+            value = patch["value"]
+            written = f"`{path[-1]}: {value}`" if not isinstance(value, (dict, list)) else "its value itself"
+            raise LanguageError(
+                format_path(path),
+                f"a constant is written without W&B's `value`; write {written} "
+                "(a setting named `value` has to be in base_config, too)",
+            )
+        nested = patch.keys() == {"parameters"} and isinstance(patch["parameters"], dict)
+        if nested and "parameters" not in known:
+            raise LanguageError(
+                format_path((*path, "parameters")),
+                "W&B's nested `parameters` is not needed; write its keys in its place",
+            )
+
+    def _note_kept_arguments(self, patch: dict[str, Any], base: Any, path: Path) -> None:
+        for word, arguments in _CLASS_KEYS.items():
+            if not isinstance(base, dict) or word not in patch or patch[word] == base.get(word, patch[word]):
+                continue
+            had = base if arguments is None else base.get(arguments)
+            given = patch if arguments is None else patch.get(arguments, {})
+            if (
+                isinstance(had, dict)
+                and isinstance(given, dict)
+                and not any(key in RESERVED for key in given)
+            ):
+                others = set[str]().union(
+                    *(keys for place, keys in self.written.items() if path[: len(place)] != place)
+                )
+                kept = [key for key in had if key not in given and key != word and key not in others]
+                if kept:
+                    self.kept.append((path, patch[word], base[word], kept))
+
+    def warn(self) -> None:
+        """Say what has been found, one line for each kind."""
+        if self.texts:
+            path, problem = self.texts[0]
+            logger.warning("%s: %s%s", format_path(path), problem, _and_more(self.texts))
+        if self.added:
+            names = ", ".join(format_path(path[len(self.space.path) :]) for path in self.added[:5])
+            names += ", ..." if len(self.added) > 5 else ""
+            verb = "is" if len(self.added) == 1 else "are"
+            logger.warning(
+                "%s: %s swept and not in base_config; every run gets a new key", names, verb
+            )  # fmt: skip
+        if self.kept:
+            path, new, old, keys = self.kept[0]
+            logger.warning(
+                "%s: %s is merged with the arguments of %s in base_config and keeps %s; to keep nothing, "
+                "leave them out of base_config and write them in each alternative%s",
+                format_path(path), new, old, ", ".join(keys), _and_more(self.kept),
+            )  # fmt: skip
+
+
+def _and_more(found: list[Any]) -> str:
+    return f" (and {len(found) - 1} more like this)" if len(found) > 1 else ""
+
+
+def _keys(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        for key, item in tree.items():
+            yield key
+            yield from _keys(item)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from _keys(item)
+
+
+def _is_explained(key: str, base: dict[str, Any]) -> bool:
+    """Tell whether a new key is one of a series (beta2 beside beta1), or misspelt, which the preview says."""
+    if misspelt(key, [*base, *RESERVED]):
+        return True
+    stem = re.sub(r"\d", "", key)
+    return any(re.sub(r"\d", "", other) == stem for other in base)
+
+
+def _doubtful_text(value: Any, base: Any) -> str | None:
+    """Say what is wrong with a text that was hardly meant as one, given what the base has in its place."""
+    if not isinstance(value, str):
+        return "null, where base_config has the text 'None'" if value is None and base == "None" else None
+    if base is None and value.lower() in _NONE_WORDS:
+        return f"the text {value!r}, where base_config has null; YAML's word for nothing is null"
+    if isinstance(base, bool):
+        if value.lower() in (*_BOOLEAN_WORDS, *_NONE_WORDS):
+            return f"the text {value!r}, where base_config has {str(base).lower()}; write it without quotes"
+    elif isinstance(base, (int, float)):
+        if value.lower() in _NONE_WORDS:
+            return (
+                f"the text {value!r}, where base_config has a number; YAML's words for nothing are null and ~"
+            )
+        try:
+            number = float(value)
+        except ValueError:
+            return None
+        odd = number != number or number in (float("inf"), -float("inf"))
+        mend = "YAML's numbers are .nan, .inf and -.inf" if odd else "write it without quotes"
+        return f"the text {value!r}, where base_config has a number; {mend}"
+    return None
