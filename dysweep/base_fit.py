@@ -132,11 +132,7 @@ class _Fit:
                 continue
             had = base if arguments is None else base.get(arguments)
             given = patch if arguments is None else patch.get(arguments, {})
-            if (
-                isinstance(had, dict)
-                and isinstance(given, dict)
-                and not any(key in RESERVED for key in given)
-            ):
+            if isinstance(had, dict) and isinstance(given, dict) and not RESERVED & given.keys():
                 others = set[str]().union(
                     *(keys for place, keys in self.written.items() if path[: len(place)] != place)
                 )
@@ -198,9 +194,7 @@ def _doubtful_text(value: Any, base: Any) -> str | None:
             return f"the text {value!r}, where base_config has {str(base).lower()}; write it without quotes"
     elif isinstance(base, (int, float)):
         if value.lower() in _NONE_WORDS:
-            return (
-                f"the text {value!r}, where base_config has a number; YAML's words for nothing are null and ~"
-            )
+            return f"the text {value!r}, where base_config has a number; YAML's word for nothing is null"
         try:
             number = float(value)
         except ValueError:

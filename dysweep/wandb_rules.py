@@ -75,9 +75,7 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     if mode == "offline":
         for key in _OF_WANDB_ONLY:
             if described.get(key) is not None:
-                logger.warning(
-                    "%s.%s: no effect, as only W&B can do this and this sweep is offline", root, key
-                )
+                logger.warning("%s.%s: no effect offline; only W&B can do this", root, key)
     programs = [key for key in ("program", "command") if described.get(key) is not None]
     if programs:
         logger.warning(
@@ -91,7 +89,7 @@ def _check_metric(described: Mapping[str, Any], root: str) -> None:
     if metric is None:
         if described["method"] == "bayes":
             raise ConfigError(
-                f"{root}: method 'bayes' needs a metric; add metric: {{name: NAME, goal: minimize}}"
+                f"{root}.metric: missing, and bayes needs it; add {{name: NAME, goal: minimize}}"
             )
         return
     where = f"{root}.metric"
@@ -148,7 +146,7 @@ def check_parameter(parameter: Parameter, mode: str) -> None:
             "W&B's nested `parameters` is not needed; write its keys in its place, each with `sweep: true`",
         )
     kind = node.get("distribution", _implied(node))
-    if kind not in _TAKES:
+    if not isinstance(kind, str) or kind not in _TAKES:
         raise LanguageError(
             f"{where}.distribution", f"no distribution {kind!r}{closest(str(kind), sorted(_TAKES))}"
         )
@@ -168,7 +166,7 @@ def check_parameter(parameter: Parameter, mode: str) -> None:
         if node[key] <= 0:
             raise LanguageError(f"{where}.{key}", f"must be more than 0, got {node[key]!r}")
     if "min" in node:
-        _check_range(node, str(kind), where, mode)
+        _check_range(node, kind, where, mode)
     if "probabilities" in node:
         _check_probabilities(node["probabilities"], f"{where}.probabilities")
 
@@ -198,9 +196,7 @@ def _check_range(node: Mapping[str, Any], kind: str, where: str, mode: str) -> N
             where, kind, *_drawn(kind, low, high), low, high, kind,
         )  # fmt: skip
     if kind.startswith("q_") and "q" not in node and not all(type(bound) is int for bound in (low, high)):
-        logger.warning(
-            "%s: without q the values are rounded to whole numbers; add q: 0.1, for example", where
-        )
+        logger.warning("%s: without q the values are whole numbers; add q: 0.1, for example", where)
 
 
 def _drawn(kind: str, low: float, high: float) -> list[str]:

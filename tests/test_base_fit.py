@@ -1,0 +1,252 @@
+"""What a sweep sets is compared with the base config at creation: words that hardly mean what they do."""
+
+from pathlib import Path
+
+import pytest
+
+from dysweep import cli, open_sweep
+from dysweep.files import dump_yaml
+
+BASE = """
+base_config:
+  data: {batch_size: 16, augment: true, fill: null}
+  opt: {class_path: torch.optim.SGD, init_args: {lr: 0.1, momentum: 0.9}}
+  hydra: {_target_: torch.optim.SGD, lr: 0.1, momentum: 0.9}
+  layers: [{dim: 8}, {dim: 8}]
+  beta1: 0.9
+  absent: "None"
+"""
+
+
+def create(capsys, text, *arguments):
+    Path("config.yaml").write_text(text)
+    code = cli.create(["-c", "config.yaml", *arguments])
+    return code, capsys.readouterr()
+
+
+REFUSED = {
+    "a dotted key": (
+        "data.batch_size: {sweep: true, values: [32, 64]}",
+        "['data.batch_size']: a key with dots is no path and would be a new key, and base_config has "
+        "data.batch_size; write data: {batch_size: ...}",
+    ),
+    "a deep dotted key": (
+        "opt.init_args.lr: {sweep: true, values: [1]}",
+        "['opt.init_args.lr']: a key with dots is no path and would be a new key, and base_config has "
+        "opt.init_args.lr; write opt: {init_args: {lr: ...}}",
+    ),
+    "a dotted key inside": ("opt: {init_args.lr: {sweep: true, values: [1]}}", "write init_args: {lr: ...}"),
+    "a dotted key in a value": (
+        "dy__upsert: [{sweep: true, values: [{data.batch_size: 3}, {}]}]",
+        "dy__upsert[0].values[0]['data.batch_size']: a key with dots is no path",
+    ),
+    "a dotted key in a constant": (
+        "{data.batch_size: 3, beta1: {sweep: true, values: [1]}}",
+        "['data.batch_size']: a key with dots",
+    ),
+    "a dotted key in an element": (
+        "layers: {__IDX__0: {sweep: true, values: [{}]}, __IDX__1: {sub: 1, sub.dim: 1}}, data.fill: 3",
+        "['data.fill']: a key with dots is no path",
+    ),
+    "W&B's constant": (
+        "{beta1: {sweep: true, values: [1]}, task: {value: WNLI}}",
+        "task: a constant is written without W&B's `value`; write `task: WNLI`",
+    ),
+    "W&B's constant with its distribution": (
+        "{beta1: {sweep: true, values: [1]}, data: {batch_size: {distribution: constant, value: 3}}}",
+        "data.batch_size: a constant is written without W&B's `value`; write `batch_size: 3`",
+    ),
+    "W&B's nesting": (
+        "{beta1: {sweep: true, values: [1]}, opt: {parameters: {lr: {sweep: true, values: [1]}}}}",
+        "opt.parameters: W&B's nested `parameters` is not needed; write its keys in its place",
+    ),
+}
+
+
+@pytest.mark.parametrize(("space", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_would_become_a_silent_new_key_is_refused(capsys, space, message):
+    space = space if space.startswith("{") else f"{{{space}}}"
+    code, (out, err) = create(capsys, f"{BASE}sweep_configuration: {space}\n")
+    assert (code, out) == (2, "") and err.startswith("dysweep_create: sweep_configuration")
+    assert message in err and err.count("\n") == 1 and not Path("dysweep_logs").exists()
+
+
+TAKEN = {
+    "dots that are in the base": ("base_config: {a.b: 1, a: {b: 2}}", "a.b: {sweep: true, values: [1, 2]}"),
+    "a setting named value": (
+        "base_config: {t: {value: 1}, b: 1}",
+        "{t: {value: 3}, b: {sweep: true, values: [1]}}",
+    ),
+    "parameters of the base": (
+        "base_config: {t: {parameters: {a: 1}}}",
+        "t: {parameters: {a: {sweep: true, values: [1, 2]}}}",
+    ),
+    "value in an alternative": ("base_config: {t: 1}", "t: {sweep: true, values: [{value: 1}, {value: 2}]}"),
+    "one of a series": ("base_config: {beta1: 0.9}", "beta2: {sweep: true, values: [1, 2]}"),
+    "the same class": (
+        "base_config: {o: {class_path: A, init_args: {a: 1}}}",
+        "o: {sweep: true, values: [{class_path: A}, {class_path: A, init_args: {b: 1}}]}",
+    ),
+    "texts for a text": ("base_config: {a: x}", "a: {sweep: true, values: ['None', 'nan', '1', 'true']}"),
+    "an argument swept elsewhere": (
+        "base_config: {o: {class_path: A, init_args: {lr: 1}}}",
+        "dy__upsert: [{sweep: true, values: [{o: {class_path: B}}, {}]}, {sweep: true, values: "
+        "[{o: {init_args: {lr: 1}}}, {o: {init_args: {lr: 2}}}]}]",
+    ),
+    "an empty base": ("base_config: {}", "a: {sweep: true, values: [1, 2]}"),
+}
+
+
+@pytest.mark.parametrize(("base", "space"), TAKEN.values(), ids=TAKEN)
+def test_what_is_meant_is_not_doubted(capsys, base, space):
+    space = space if space.startswith("{") else f"{{{space}}}"
+    code, (_, err) = create(capsys, f"{base}\nsweep_configuration: {space}\n")
+    assert code == 0 and err.startswith("sweep ")
+
+
+DOUBTS = {
+    "None": (
+        "data: {fill: {sweep: true, values: [None, x, -1]}}",
+        "data.fill.values[0]: the text 'None', where base_config has null; YAML's word for nothing is null",
+    ),
+    "null for None": (
+        "absent: {sweep: true, values: [null, x]}",
+        "null, where base_config has the text 'None'",
+    ),
+    "None for a number": (
+        "data: {batch_size: {sweep: true, values: [8, None, none]}}",
+        "data.batch_size.values[1]: the text 'None', where base_config has a number; YAML's word for "
+        "nothing is null (and 1 more like this)",
+    ),
+    "nan": (
+        "beta1: {sweep: true, values: [nan, 1]}",
+        "the text 'nan', where base_config has a number; YAML's numbers",
+    ),
+    "a number in quotes": (
+        "beta1: {sweep: true, values: ['1e-3', 1]}",
+        "the text '1e-3', where base_config has a numb",
+    ),
+    "a boolean in quotes": (
+        "data: {augment: {sweep: true, values: ['False']}}",
+        "where base_config has true; write it",
+    ),
+    "inherited arguments": (
+        "opt: {sweep: true, values: [{}, {class_path: torch.optim.Adam, init_args: {lr: 1e-3}}]}",
+        "opt.values[1]: torch.optim.Adam is merged with the arguments of torch.optim.SGD in base_config and "
+        "keeps momentum; to keep nothing, leave them out of base_config and write them in each alternative",
+    ),
+    "arguments that Hydra inherits": (
+        "hydra: {sweep: true, values: [{}, {_target_: torch.optim.Adam, lr: 1e-3}]}",
+        "hydra.values[1]: torch.optim.Adam is merged with the arguments of torch.optim.SGD in base_config "
+        "and keeps momentum;",
+    ),
+    "arguments inherited in patches": (
+        "dy__upsert: [{sweep: true, values: [{opt: {class_path: torch.optim.Adam}}, {}]}]",
+        "dy__upsert[0].values[0].opt: torch.optim.Adam is merged with the arguments of torch.optim.SGD in "
+        "base_config and keeps lr, momentum;",
+    ),
+    "new keys": (
+        "{weights: {sweep: true, values: [1]}, opt: {init_args: {nesterov: {sweep: true, values: [true]}}}}",
+        "weights, opt.init_args.nesterov: are swept and not in base_config; every run gets a new key",
+    ),
+}
+
+
+@pytest.mark.parametrize(("space", "message"), DOUBTS.values(), ids=DOUBTS)
+def test_what_is_hardly_meant_is_said_once_and_made(capsys, space, message):
+    space = space if space.startswith("{") else f"{{{space}}}"
+    code, (_, err) = create(capsys, f"{BASE}sweep_configuration: {space}\n")
+    assert code == 0 and err.count(message) == 1 and err.index(message) < err.index("sweep ", 25)
+
+
+def test_the_preview_shows_inherited_arguments_and_keys_with_dots_as_they_are(capsys):
+    space = "{opt: {sweep: true, values: [{class_path: Adam, init_args: {lr: 1e-3}}]}, new.key: 3}"
+    code, (out, _) = create(capsys, f"{BASE}sweep_configuration: {space}\n", "--dry_run")
+    assert code == 0 and [line.rstrip() for line in out.splitlines()][3:] == [
+        '  opt.class_path: "torch.optim.SGD" -> "Adam"',
+        "  opt.init_args.lr: 0.1 -> 0.001",
+        "  opt.init_args.momentum: 0.9 (kept)",
+        "  ['new.key']: 3",
+    ]
+
+
+WRONG_FILES = {
+    "a sweep file of W&B": (
+        "program: train.py\nmethod: grid\nmetric: {name: val/auc, goal: maximize}\n"
+        "parameters:\n  max_depth: {values: [4, 12]}\n",
+        "config.yaml: this is a sweep configuration of W&B; put all of it below `sweep_configuration:`, with "
+        "`sweep: true` in each parameter to sweep, and beside it `base_config:`",
+    ),
+    "bare parameters": (
+        "lr: {sweep: true, values: [1]}",
+        "config.yaml: lr: what is swept belongs below `sweep_configuration:`",
+    ),
+    "a base config": (
+        "trainer: {epochs: 3}\noptimizer: {lr: 1}",
+        "config.yaml: trainer: no such setting; the tree that every run starts from belongs below",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_FILES.values(), ids=WRONG_FILES)
+def test_a_file_of_another_kind_is_told_where_it_belongs(capsys, text, message):
+    code, (out, err) = create(capsys, text)
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1 and "mark_preempting" not in err
+
+
+def test_a_tilde_and_variables_in_paths_that_a_user_gives_are_replaced(tmp_path, monkeypatch, capsys):
+    home, work = tmp_path / "home", tmp_path / "work"
+    (home / "trees").mkdir(parents=True)
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("STUDIES", str(home / "studies"))
+    (home / "trees" / "base.yaml").write_text("lr: 1")
+    (home / "trees" / "space.yaml").write_text("lr: {sweep: true, values: [1, 2]}")
+    (home / "config.yaml").write_text(
+        "default_root_dir: ~/sweeps\nbase_config: ~/trees/base.yaml\n"
+        "sweep_configuration: ~/trees/space.yaml\n"
+    )
+    assert cli.create(["-c", "~/config.yaml"]) == 0
+    sweep_id = capsys.readouterr().out.strip()
+    assert cli.create(["-c", "~/config.yaml", "--custom_checkpoint_dir=~/mine"]) == 0
+    assert cli.create(["-c", "~/config.yaml", "--default_root_dir=$STUDIES"]) == 0
+    assert cli.create(["-c", "~/config.yaml", "--dry_run", "--dry_run_dir=~/configs"]) == 0
+    for option in ("--csv=~/runs.csv", "--html=~/runs.html"):
+        assert cli.status(["--sweep_id", sweep_id, "--default_root_dir=~/sweeps", option]) == 0
+    assert cli.status(["--default_root_dir=~/sweeps"]) == 0 and sweep_id in capsys.readouterr().out
+    assert open_sweep(sweep_id, "~/sweeps").counts == {"pending": 2}
+    assert sorted(path.name for path in home.iterdir()) == [
+        "config.yaml", "configs", "mine", "runs.csv", "runs.html", "studies", "sweeps", "trees",
+    ]  # fmt: skip
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["", " "])
+def test_variables_of_wandb_that_are_set_to_nothing_are_as_if_not_set(servers, capsys, monkeypatch, mode):
+    servers()
+    for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_DIR", "WANDB_SILENT"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("WANDB_MODE", mode)
+    code, (out, err) = create(
+        capsys, "project: study\nbase_config: {lr: 1}\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
+    )
+    assert code == 0 and out and "/study/sweeps/" in err and "validation error" not in err
+
+
+def test_a_mode_that_wandb_does_not_have_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "fast")
+    text = "base_config: {lr: 1}\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
+    code, (_, err) = create(capsys, text)
+    assert code == 2 and "WANDB_MODE: no mode 'fast'; there are online, run, shared, offline" in err
+
+
+def test_a_large_space_is_created(capsys):
+    """A check that grows with the square of the values, or with the grid, would not end here."""
+    labels = [f"v{number}" for number in range(10_000)]
+    values = [{"class_path": f"C{number}"} for number in range(10_000)]
+    sweep = {"opt": {"sweep": True, "sweep_alias": labels, "values": values}}
+    sweep |= {f"p{number}": {"sweep": True, "min": 0, "max": 99} for number in range(10)}
+    base = {"opt": {"class_path": "A", "init_args": {"lr": 1}}}
+    code, (_, err) = create(capsys, dump_yaml({"base_config": base, "sweep_configuration": sweep}))
+    assert code == 0 and "and 9999 more like this" in err and "grid" not in err
