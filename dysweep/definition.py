@@ -12,8 +12,8 @@ from dysweep.base_fit import check_fit
 from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import load_file
 from dysweep.space import Space
-from dysweep.tree import copy_tree, describe, format_path
-from dysweep.upsert import carries_code
+from dysweep.tree import copy_tree, describe, format_path, is_word
+from dysweep.upsert import carries_code, is_plain
 from dysweep.wandb_rules import check_configuration, check_parameter
 
 logger = logging.getLogger("dysweep")
@@ -150,5 +150,8 @@ def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval
     first = {p.name: p.encode(0) if p.values else p.node.get("min", p.node.get("mu", 1)) for p in space.swept}
     space.resolve(base_config, first, allow_eval)
     for parameter in space.swept:
-        for index in range(1, len(parameter.values)):
+        in_place = not any(is_word(key) for key in parameter.path)
+        for index, value in enumerate(parameter.values):
+            if index == 0 or (in_place and is_plain(value)):
+                continue  # a number or text replaces what is there, whatever that is
             space.resolve(base_config, {**first, parameter.name: parameter.encode(index)}, allow_eval)

@@ -86,15 +86,13 @@ class Parameter:
         Returns:
             the declared value; a value that was not declared is taken as it is.
         """
-        keys = [_lookup_key(sent)]
-        if None not in self.labels and not isinstance(sent, (dict, list)):
-            keys.append(("text", _scalar_text(sent)))
-        for key in keys:
-            index = self._indices.get(key)
-            if index is not None:
-                place: Path = ("values", index) if "values" in self.node else ("value",)
-                return Placed(self.values[index], (*self.path, *place))
-        return Placed(sent, self.path)
+        index = self._indices.get(_lookup_key(sent))
+        if index is None and self._has_labels_only and not isinstance(sent, (dict, list)):
+            index = self._indices.get(("text", _scalar_text(sent)))
+        if index is None:
+            return Placed(sent, self.path)
+        place: Path = ("values", index) if "values" in self.node else ("value",)
+        return Placed(self.values[index], (*self.path, *place))
 
     def to_wandb(self) -> dict[str, Any]:
         """Give the parameter as a W&B sweep configuration wants it."""
@@ -105,6 +103,10 @@ class Parameter:
         elif "value" in described:
             described["value"] = sent[0]
         return described  # type: ignore[no-any-return]
+
+    @cached_property
+    def _has_labels_only(self) -> bool:
+        return bool(self.labels) and None not in self.labels
 
     @cached_property
     def _indices(self) -> dict[Any, int]:

@@ -51,6 +51,11 @@ def copy_tree(value: Any, path: Path, reserved: frozenset[str] = frozenset()) ->
     return _copy(value, path, reserved, len(path) + _DEEPEST)
 
 
+def is_word(key: str | int) -> bool:
+    """Tell whether a key is a word of the language, and no key of a config."""
+    return isinstance(key, str) and (key in RESERVED or key.startswith(GROUP))
+
+
 def as_mapping(value: Any) -> Mapping[str, Any] | None:
     """Return what is meant as a mapping as one: a mapping, a dataclass, a namespace; None for all else."""
     if isinstance(value, Mapping):

@@ -380,6 +380,11 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
+def is_plain(value: Any) -> bool:
+    """Tell whether a value is a scalar without code, which can be put anywhere."""
+    return not isinstance(value, (dict, list)) and not carries_code(value)
+
+
 def carries_code(tree: Any) -> bool:
     """Tell whether code (`dy__eval`) stands anywhere in a tree."""
     if isinstance(tree, dict):
