@@ -83,7 +83,7 @@ class _Fit:
                 below = base.get(key, _ABSENT) if isinstance(base, dict) else _ABSENT
                 if below is _ABSENT and isinstance(base, dict):
                     self._refuse_dotted_key(key, base, here)
-                    if base and isinstance(item, dict) and "sweep" in item and not _is_explained(key, base):
+                    if isinstance(item, dict) and "sweep" in item and _is_surprising(key, base, path):
                         self.added.append(here)
                 self.walk(item, below, here)
 
@@ -175,12 +175,16 @@ def _keys(tree: Any) -> Iterator[str]:
             yield from _keys(item)
 
 
-def _is_explained(key: str, base: dict[str, Any]) -> bool:
-    """Tell whether a new key is one of a series (beta2 beside beta1), or misspelt, which the preview says."""
-    if misspelt(key, [*base, *RESERVED]):
-        return True
+def _is_surprising(key: str, base: dict[str, Any], path: Path) -> bool:
+    """Tell whether a swept key is new beside others.
+
+    Not so one of a series (beta2 beside beta1), an argument of a class, which knows its own, and a misspelt
+    key, which the preview names.
+    """
+    if not base or path[-1] in _CLASS_KEYS.values() or misspelt(key, [*base, *RESERVED]):
+        return False
     stem = re.sub(r"\d", "", key)
-    return any(re.sub(r"\d", "", other) == stem for other in base)
+    return all(re.sub(r"\d", "", other) != stem for other in base)
 
 
 def _doubtful_text(value: Any, base: Any) -> str | None:

@@ -93,6 +93,10 @@ TAKEN = {
         "dy__upsert: [{sweep: true, values: [{o: {class_path: B}}, {}]}, {sweep: true, values: "
         "[{o: {init_args: {lr: 1}}}, {o: {init_args: {lr: 2}}}]}]",
     ),
+    "an argument of a class": (
+        "base_config: {o: {class_path: A, init_args: {a: 1}}}",
+        "o: {init_args: {other: {sweep: true, values: [1, 2]}}}",
+    ),
     "an empty base": ("base_config: {}", "a: {sweep: true, values: [1, 2]}"),
 }
 
@@ -146,8 +150,8 @@ DOUBTS = {
         "base_config and keeps lr, momentum;",
     ),
     "new keys": (
-        "{weights: {sweep: true, values: [1]}, opt: {init_args: {nesterov: {sweep: true, values: [true]}}}}",
-        "weights, opt.init_args.nesterov: are swept and not in base_config; every run gets a new key",
+        "{weights: {sweep: true, values: [1]}, data: {size: {sweep: true, values: [1]}}}",
+        "weights, data.size: are swept and not in base_config; every run gets a new key",
     ),
 }
 

@@ -5,6 +5,7 @@
 
 import json
 import logging
+import random
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ warnings.simplefilter("ignore")  # sweeps is older than the pydantic that it get
 from sweeps import SweepConfig, SweepRun, next_run, schema_violations_from_proposed_config  # noqa: E402
 
 from dysweep import LanguageError, Space  # noqa: E402
+from dysweep.wandb_rules import _TAKES, check_parameter  # noqa: E402
 
 DATA = Path(__file__).parent / "data"
 POINTS = 5
@@ -65,9 +67,46 @@ def check(name, parameters):
     return len(runs)
 
 
+KINDS = [*_TAKES, "gauss"]
+NUMBERS = [0, 1, 2, 3, 0.5, 1.5, -1, -0.5, 1.0, True, "a"]
+
+
+def random_node(draw):
+    """Give a random description of a parameter, right or wrong."""
+    node = {"distribution": draw.choice(KINDS)} if draw.random() < 0.6 else {}
+    keys = draw.sample(["min", "max", "q", "mu", "sigma", "a", "b"], draw.choice([0, 1, 2, 2, 3]))
+    node.update({key: draw.choice(NUMBERS) for key in keys})
+    if draw.random() < 0.3:
+        node = {**node, "values": [1, 2]} if draw.random() < 0.2 else {"values": [1, 2]}
+    if draw.random() < 0.2:
+        node["probabilities"] = draw.choice([[0.5, 0.5], [0.5, 0.6], [1.5, -0.5]])
+    return node or {"value": 1}
+
+
+def compare_verdicts(number):
+    """Let dysweep and the package judge random parameters; give how many they both refuse."""
+    draw, both = random.Random(0), 0
+    for _ in range(number):
+        node = random_node(draw)
+        theirs = schema_violations_from_proposed_config({"method": "random", "parameters": {"p": node}})
+        if any("base-e exponents" in violation for violation in theirs):
+            continue  # dysweep only warns
+        try:
+            [parameter] = Space.compile({"p": {"sweep": True, **node}}).swept
+            check_parameter(parameter, "online")
+            refused = False
+        except LanguageError:
+            refused = True
+        beyond = 0 in (node.get("sigma"), node.get("a"), node.get("b"))  # taken by the package, draws NaN
+        assert refused == bool(theirs) or (beyond and refused), f"{node}: {theirs}"
+        both += refused
+    return both
+
+
 def main():
     """Check everything and say how much it was."""
     logging.disable()
+    print(f"{compare_verdicts(5000)} of 5000 random parameters refused, as W&B refuses them")
     points = [check(name, parameters) for name, parameters in [*golden_sweeps(), *EXAMPLES]]
     assert all(points[-len(EXAMPLES) :])
     print(f"{sum(map(bool, points))} sweeps valid, {sum(points)} points decoded")
