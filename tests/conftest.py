@@ -1,22 +1,56 @@
 """Fixtures: every test works in a folder of its own, offline unless it asks for a server."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import wandb
-from wandb_server import Server
+
+# Settings of W&B, of a job's launcher, of the terminal that the tests are started from.
+OUTER = re.compile(
+    "(WANDB|SLURM|TORCHELASTIC|OMPI|PMI|PMIX|MPI)_.*"
+    "|(LOCAL_|GROUP_|NODE_|ROLE_)?RANK|(LOCAL_|ROLE_)?WORLD_SIZE|MASTER_(ADDR|PORT)"
+    "|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|CLICOLOR|CLICOLOR_FORCE|TTY_COMPATIBLE|TTY_INTERACTIVE"
+)
+
+
+def outer_variables():
+    """List the variables of the environment that tests must not see."""
+    return [name for name in os.environ if OUTER.fullmatch(name)]
+
+
+for each in outer_variables():  # before wandb is imported, which reads some at once, and for pytest's workers
+    del os.environ[each]
+
+import wandb  # noqa: E402
+from wandb_server import Server  # noqa: E402
 
 SCRIPTS = Path(sys.executable).parent
+LONGEST_WAIT = 180  # seconds for a process to end, on a machine that is busy with other things
+
+
+class Process(subprocess.Popen):
+    """A process that no test waits for without an end."""
+
+    def wait(self, timeout=LONGEST_WAIT):
+        return super().wait(timeout)
+
+    def communicate(self, input=None, timeout=LONGEST_WAIT):
+        return super().communicate(input, timeout)
 
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name in outer_variables():
+        if name != "WANDB_SERVICE":  # this process's own connection, which lasts from test to test
+            monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("WANDB_API_KEY", "WANDB_DIR", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
-        monkeypatch.delenv(name, raising=False)
+    # Who runs the tests may be logged in, and may have saved settings of W&B.
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / ".config/wandb"))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     modules = set(sys.modules)
     yield tmp_path
@@ -37,7 +71,7 @@ def start(request):
             "text": True,
             **options,
         }
-        processes.append(subprocess.Popen([SCRIPTS / script, *map(str, arguments)], **options))
+        processes.append(Process([SCRIPTS / script, *map(str, arguments)], **options))
         return processes[-1]
 
     yield start
