@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from conftest import LONGEST_WAIT
 
 from dysweep import cli
 from dysweep.checkpoint import SweepDirectory
@@ -44,7 +45,7 @@ def waits(config, checkpoint_dir):
     try:
         (checkpoint_dir / "started").touch()
         if not (checkpoint_dir / "saved").exists():
-            time.sleep(60)
+            time.sleep(600)
     finally:
         (checkpoint_dir / "saved").touch()
 
@@ -78,7 +79,7 @@ def states():
 
 
 def wait_for(pattern, count=1):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONGEST_WAIT
     while len(found := list(Path().glob(pattern))) < count:
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.02)
@@ -188,7 +189,7 @@ def test_a_function_that_ignores_the_signal_is_ended_after_grace(start, tmp_path
         "    (checkpoint_dir / 'started').touch()\n"
         "    while True:\n"
         "        try:\n"
-        "            time.sleep(60)\n"
+        "            time.sleep(600)\n"
         "        except BaseException:\n"
         "            pass\n"
     )

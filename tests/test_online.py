@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+from conftest import LONGEST_WAIT
 from wandb_server import Fault
 from wandb_server.backend import Run, Sweep
 
@@ -54,7 +55,7 @@ def waits(config, checkpoint_dir):
     if not (checkpoint_dir / "told").exists():
         try:
             (checkpoint_dir / "started").touch()
-            time.sleep(60)
+            time.sleep(600)
         finally:
             (checkpoint_dir / "told").touch()
 """
@@ -95,8 +96,8 @@ def states(sweep_id):
     return Counter(str(run.state()) for run in directory(sweep_id).runs())
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
+def wait_for(condition):
+    deadline = time.monotonic() + LONGEST_WAIT
     while not (found := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -399,7 +400,7 @@ def test_no_run_is_lost_or_doubled_while_the_server_fails_and_is_started_again(s
         server.faults.append(Fault(operation, done=True))  # done, and the reply is lost
     work = [*FUNCTION, "trains", "--sweep_id", sweep_id, "--recover", "--lease", "2"]
     agents = [start("dysweep_run_resume", *work) for _ in range(2)]
-    wait_for(lambda: states(sweep_id)["finished"] >= 2, seconds=180)
+    wait_for(lambda: states(sweep_id)["finished"] >= 2)
     server.stop()
     time.sleep(3)
     server.start()

@@ -5,10 +5,12 @@ import io
 import json
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import IPython
 import pytest
+from conftest import LONGEST_WAIT
 
 import dysweep
 from dysweep import NotFoundError, cli, dysweep_run_resume
@@ -24,7 +26,7 @@ def trains(config, checkpoint_dir):
         raise ValueError("the loss is nan\\nat step 3")
     if config["lr"] == 3:
         (checkpoint_dir / "started").touch()
-        time.sleep(60)
+        time.sleep(600)
 """
 
 
@@ -48,8 +50,10 @@ def half_done(sweep_id, start):
     """Leave a run finished, one failed, one running and two pending."""
     work = ["--package", "functions", "--function", "trains", "--sweep_id", sweep_id]
     agent = start("dysweep_run_resume", *work)
+    deadline = time.monotonic() + LONGEST_WAIT
     while not list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")):
-        assert agent.poll() is None
+        assert agent.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
     return sweep_id, agent
 
 

@@ -90,7 +90,7 @@ def test_the_number_of_trained_parameters_is_that_of_the_paper(checkout):
 def test_the_notebook_runs_from_start_to_end(checkout, monkeypatch):
     monkeypatch.delenv("WANDB_MODE")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     roots = [path.parent for path in Path("dysweep_logs").glob("*/sweep.json")]
     counts = [dysweep.open_sweep(root.name.removeprefix("checkpoints-")).counts for root in roots]
     assert sorted(counts, key=str) == [{"finished": 24}, {"finished": 3}]
