@@ -27,6 +27,7 @@ from dysweep.lost import LOST
 from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
 from dysweep.preview import Preview, values_of
+from dysweep.ranks import refuse_ranks
 from dysweep.runs import State
 from dysweep.status import SweepStatus, last_log, read_status, short_path, sweeps_below
 
@@ -60,7 +61,12 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
         "Work on a sweep: execute its runs, resume the lost ones, or rerun one. "
         "Without --sweep_id, create it first."
     )
-    return _guarded(_run_resume, "dysweep_run_resume", about, argv)
+
+    def work() -> int:
+        refuse_ranks()  # first of all: a launcher starts this with arguments that may not be ours
+        return _run_resume(*parse("dysweep_run_resume", about, _words(argv)))
+
+    return _reported("dysweep_run_resume", work)
 
 
 def sync(argv: Sequence[str] | None = None) -> int:

@@ -39,6 +39,7 @@ from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
 from dysweep.offline import Grid
 from dysweep.preview import Preview
+from dysweep.ranks import refuse_ranks, refusing_restarts
 from dysweep.runs import State
 from dysweep.signals import StopSignals
 from dysweep.status import SweepStatus, read_status
@@ -160,6 +161,7 @@ def dysweep_run_resume(
         >>> dysweep.open_sweep(sweep_id).counts
         {'finished': 2}
     """
+    refuse_ranks()
     config = make_config(conf, settings)
     if config.sweep_id is None:
         return create(config)
@@ -509,7 +511,7 @@ def work(
             config.max_attempts,
             config.delete_checkpoints,
         )
-        with closing(_results(agent, config)) as results:
+        with refusing_restarts(), closing(_results(agent, config)) as results:
             for result in itertools.islice(results, config.count):
                 yield result
                 if stop.received is not None or result.outcome is State.PREEMPTED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import select
 import signal
@@ -23,6 +24,8 @@ _RAISE = (
     signal.SIGURG
 )  # from the guard to the main thread; one that arrives late, after the handlers, is ignored
 _AGAIN_SECONDS = 0.05
+_CALM_SECONDS = 0.02  # after a fork: whoever forks must be able to note its child, or nobody will end that
+_MOST_PATIENCE_SECONDS = 1.0
 _TELLING_SECONDS = 1.0
 _ENDED = b"dysweep: the function has not stopped by itself and was ended; --resume True goes on\n"
 _LOOK, _AT_ONCE, _LEAVE = 253, 254, 255  # words to the guard; all below are numbers of signals
@@ -77,7 +80,8 @@ class StopSignals:
         self.when_received: Callable[[], object] = lambda: None
         self.when_grace_is_over: Callable[[], object] = lambda: None
         self.thread = threading.get_ident()
-        self.forking = False
+        self.forked = 0.0
+        self._insisting = 0.0
         self._noted = False
         self._running = False
         self._raised = False
@@ -147,6 +151,7 @@ class StopSignals:
             outcome: killed if W&B has stopped the run, crashed if another process has taken it over.
         """
         self.run_ended = outcome
+        self._insisting = time.monotonic() + _MOST_PATIENCE_SECONDS
         self._tell(_LOOK)
 
     def _tell(self, word: int) -> None:
@@ -159,7 +164,9 @@ class StopSignals:
         self.received = self.received or number
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self._undelivered and not self.forking:
+        now = time.monotonic()
+        forking = self.forked == math.inf
+        if self._undelivered and not forking and (now - self.forked > _CALM_SECONDS or now > self._insisting):
             self._raised = True
             raise Preempted(self.received or signal.SIGTERM)
 
@@ -184,6 +191,7 @@ class StopSignals:
                 self.received = self.received or word
             if self.received is not None and deadline is None:
                 deadline = time.monotonic() + self.grace
+                self._insisting = time.monotonic() + _MOST_PATIENCE_SECONDS
                 self._tell_wandb()
             if word == _AT_ONCE or (deadline is not None and time.monotonic() >= deadline):
                 self._end()
@@ -231,15 +239,16 @@ def _watch_forks() -> None:
 
 def _before_fork() -> None:
     if _active is not None:
-        _active.forking = threading.get_ident() == _active.thread
+        if threading.get_ident() == _active.thread:
+            _active.forked = math.inf
         # A child would lose a SIGTERM, with which pools end workers, that came before the handlers are back.
         _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, _RAISE))
 
 
 def _after_fork_in_parent() -> None:
     _unblock()
-    if _active is not None:
-        _active.forking = False
+    if _active is not None and threading.get_ident() == _active.thread:
+        _active.forked = time.monotonic()
 
 
 def _after_fork_in_child() -> None:

@@ -26,7 +26,7 @@ LAYERS = [
     {"upsert"},
     {"tree"},
     {"evaluate"},
-    {"files"},
+    {"files", "ranks"},
     {"errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,8 +1,8 @@
 """Five projects as users have them: each runs alone, and gives the same numbers as a sweep of dysweep.
 
-What makes a script a project of dysweep is its function `main(config, checkpoint_dir)` (or `sweep.py`) and its
-`sweep.yaml`; the rest is as it was written before. Each is run as its user would: by the installed command, or as a
-script of Python.
+What makes a script a project of dysweep is its function `main(config, checkpoint_dir)` (or `sweep.py`) and
+its `sweep.yaml`; the rest is as it was written before. Each is run as its user would: by the installed
+command, or as a script of Python.
 """
 
 import math

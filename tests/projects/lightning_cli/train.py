@@ -35,9 +35,7 @@ class Points(L.LightningDataModule):
 
 
 def run(args=None):
-    cli = LightningCLI(
-        Line, Points, args=args, run=False, save_config_callback=None, seed_everything_default=0
-    )
+    cli = LightningCLI(Line, Points, args=args, run=False, save_config_callback=None)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     return cli.trainer.callback_metrics["loss"].item(), cli.model.w.item()
 
