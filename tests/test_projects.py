@@ -84,10 +84,10 @@ def test_an_argparse_script_with_its_own_wandb_init(project, server, start, monk
 
     if mode == "offline":
         monkeypatch.setenv("WANDB_MODE", "online")
-        assert cli.sync(["--sweep_id", sweep.sweep_id]) == 0
+        assert cli.sync(["--sweep_id", sweep.sweep.sweep_id]) == 0
         sweep_id = capsys.readouterr().out.strip().rpartition("/")[2]
     else:
-        sweep_id = sweep.sweep_id
+        sweep_id = sweep.sweep.sweep_id
     in_wandb = server.backend.runs_of(sweep_id)
     assert {run.name for run in in_wandb} == {run.run_id for run in runs}
     assert {run.project for run in server.backend.runs.values()} == {"study"}
