@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 import typing
 from collections import Counter
@@ -34,6 +35,7 @@ from dysweep.status import SweepStatus, last_log, read_status, short_path, sweep
 logger = logging.getLogger("dysweep")
 
 _SHOWN_CONFIGS = 3
+_SECONDS_FOR_THE_EXIT = 20.0
 
 
 def create(argv: Sequence[str] | None = None) -> int:
@@ -123,6 +125,11 @@ def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # where W&B cannot be reached, its service can hold up the ordinary end for minutes
+    if code > 128:
+        # What the function has left, threads or workers that are waited for, must not keep the process alive.
+        end = threading.Timer(_SECONDS_FOR_THE_EXIT, os._exit, [code])
+        end.daemon = True
+        end.start()
     sys.exit(code)
 
 

@@ -17,6 +17,28 @@ _LAUNCHERS = "RANK LOCAL_RANK NODE_RANK GROUP_RANK WORLD_SIZE LOCAL_WORLD_SIZE M
 _VARIABLES = frozenset(["CUDA_VISIBLE_DEVICES", "PL_GLOBAL_SEED", *_LAUNCHERS.split()])
 _SERVICE = "WANDB_SERVICE"  # where the SDK's process is; a former one is gone
 _PREFIX = "WANDB_"
+_OF_ONE_RUN = "SWEEP_ID RUN_ID SWEEP_PARAM_PATH RESUME FORK_FROM RESUME_FROM"
+_MODE = "WANDB_MODE"
+
+
+@contextmanager
+def own_environment(offline: bool) -> Iterator[None]:
+    """Take out of the environment what leads W&B to one certain run, for the agent and all that it starts.
+
+    `export WANDB_SWEEP_ID=...` is common in job scripts, and would make the SDK ignore the ids of our runs.
+
+    Args:
+        offline: let programs that functions start work without W&B too.
+    """
+    before = _environment()
+    for name in _OF_ONE_RUN.split():
+        os.environ.pop(_PREFIX + name, None)
+    if offline and os.environ.get(_MODE) not in ("dryrun", "disabled"):
+        os.environ[_MODE] = "offline"
+    try:
+        yield
+    finally:
+        _put_back_environment(before)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from dysweep.errors import (
 )
 from dysweep.execution import Job, Result
 from dysweep.files import load_file
+from dysweep.isolation import own_environment
 from dysweep.legacy import NAME, is_old
 from dysweep.location import Location
 from dysweep.lost import INTERRUPTED, LOST
@@ -500,7 +501,7 @@ def work(
     name_of = naming(
         config.run_name or sweep.run_name, config.run_name_changer, sweep.compiled, config.allow_eval
     )
-    with StopSignals(config.grace) as stop:
+    with StopSignals(config.grace) as stop, own_environment(offline=not sweep.online):
         agent = Agent(
             directory,
             job,

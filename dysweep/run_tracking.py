@@ -122,6 +122,8 @@ class TrackedRun:
         meanwhile = wandb.setup().settings
         meanwhile.reinit = "return_previous"  # for who has imported `init` itself, and in notebooks
         meanwhile.mode = self._settings["mode"]
+        meanwhile.project = self._place["project"]
+        meanwhile.entity = self._place["entity"] or meanwhile.entity
         meanwhile.show_info = False
         meanwhile.root_dir = str(self._record.path)
         try:

@@ -17,7 +17,7 @@ from dysweep import ConfigError, dysweep_run_resume, open_sweep
 from dysweep.checkpoint import SweepDirectory
 
 FUNCTIONS = """
-import hashlib, multiprocessing, os, signal, sys, time
+import hashlib, multiprocessing, os, signal, sys, threading, time
 import wandb
 
 def child_raises(config, checkpoint_dir):
@@ -77,6 +77,11 @@ def sleeps(config, checkpoint_dir):
             pool.map(time.sleep, [60, 60])
     finally:
         (checkpoint_dir / "told").touch()
+
+def leaves_a_thread(config, checkpoint_dir):
+    threading.Thread(target=time.sleep, args=[10**6]).start()
+    (checkpoint_dir / "started").touch()
+    time.sleep(60)
 
 def kills_wandb(config, checkpoint_dir):
     wandb.log({"acc": 1})
@@ -181,6 +186,16 @@ def test_a_process_that_runs_no_handler_ends_when_its_grace_is_over(start):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM and "has not stopped by itself" in err
+    assert open_sweep(sweep_id).counts == {"pending": 1, "preempted": 1}
+
+
+def test_a_thread_that_the_function_leaves_does_not_keep_a_stopped_process_alive(start):
+    sweep_id = created()
+    process = agent(start, "leaves_a_thread", sweep_id)
+    wait_for("started")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=90)
+    assert process.returncode == 128 + signal.SIGTERM
     assert open_sweep(sweep_id).counts == {"pending": 1, "preempted": 1}
 
 
