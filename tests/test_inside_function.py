@@ -212,7 +212,7 @@ def test_metrics_are_numbers_that_were_logged(mode, server):
         assert run.metrics["loss.min"] == pytest.approx(0.1)
 
 
-def test_artifacts_of_offline_runs_wait_in_the_runs_directory(monkeypatch, tmp_path):
+def test_artifacts_of_offline_runs_can_be_uploaded_from_another_home(server, monkeypatch, tmp_path, start):
     def function(config, checkpoint_dir):
         path = checkpoint_dir / "model.txt"
         path.write_text("weights")
@@ -220,11 +220,17 @@ def test_artifacts_of_offline_runs_wait_in_the_runs_directory(monkeypatch, tmp_p
         artifact.add_file(str(path))
         wandb.log_artifact(artifact)
 
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    sweep = execute(function, mode="offline")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    sweep = execute(function)
     staged = [path for path in Path("dysweep_logs").rglob("*") if "staging" in path.parts and path.is_file()]
     assert [path.read_text() for path in staged] == ["weights"] * 2
-    assert len(sweep.runs) == 2 and "WANDB_DATA_DIR" not in os.environ
+    assert "WANDB_DATA_DIR" not in os.environ
+    server.requests.clear()
+    elsewhere = {**os.environ, **server.environment, "HOME": str(tmp_path / "elsewhere")}
+    process = start("dysweep_sync", "--sweep_id", sweep.sweep.sweep_id, env=elsewhere)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert server.requests["CreateArtifact"] == 2
 
 
 def test_an_online_agent_says_where_the_runs_page_is(server, monkeypatch, capsys):
