@@ -10,7 +10,6 @@ from argparse import SUPPRESS, Action
 from collections.abc import Container
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
@@ -149,7 +148,7 @@ def parse(name: str, about: str, argv: list[str]) -> tuple[dict[str, Any], dict[
     except ArgumentError as error:
         raise _usage_error(error, argv, name) from None
     options = {key: given.pop(key) for key in list(given) if key not in _HINTS}
-    settings = _settings_of_file(options["config"]) if "config" in options else {}
+    settings = parallel.settings_of_file(options["config"]) if "config" in options else {}
     settings.update(given)
     for path, value in overrides:
         _override(settings, path, value)
@@ -288,47 +287,6 @@ def commented(settings: dict[str, Any]) -> str:
             comment = textwrap.fill(words, 100, initial_indent="# ", subsequent_indent="# ")
             parts.append(f"{comment}\n{dump_yaml({action.dest: chosen[action.dest]})}")
     return "\n".join(parts)
-
-
-def _settings_of_file(path: str) -> dict[str, Any]:
-    settings = load_file(path)
-    if settings is None:
-        raise ConfigError(f"{path}: is empty; dysweep_create --print_config prints what can stand in it")
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: a mapping of settings is needed; there are {', '.join(_HINTS)}")
-    settings.pop("$schema", None)  # editors look for it
-    _refuse_other_keys(settings, path)
-    for tree in _TREES:
-        beside = Path(path).parent / str(settings.get(tree))
-        if isinstance(settings.get(tree), str) and not os.path.exists(settings[tree]) and beside.exists():
-            settings[tree] = str(beside)
-    try:
-        parallel.make_config(None, settings)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return settings
-
-
-def _refuse_other_keys(settings: dict[Any, Any], path: str) -> None:
-    """Refuse what is no setting; files that are something else are told where they belong."""
-    others = [key for key in settings if key not in _HINTS]
-    if not others:
-        return
-    if isinstance(settings.get("parameters"), dict) and "sweep_configuration" not in settings:
-        raise ConfigError(
-            f"{path}: this is a sweep configuration of W&B; put all of it below `sweep_configuration:`, with "
-            "`sweep: true` in each parameter to sweep, and beside it `base_config:`, the tree that every run "
-            f"starts from (or give both as files: --sweep_configuration {path} --base_config FILE)"
-        )
-    swept = [key for key in others if isinstance(settings[key], dict) and "sweep" in settings[key]]
-    if swept:
-        raise ConfigError(f"{path}: {swept[0]}: what is swept belongs below `sweep_configuration:`")
-    if len(others) == len(settings) and not any(misspelt(str(key), _HINTS) for key in others):
-        raise ConfigError(
-            f"{path}: {others[0]}: no such setting; the tree that every run starts from belongs below "
-            "`base_config:`, what is swept below `sweep_configuration:` (--print_config prints all settings)"
-        )
-    raise ConfigError(f"{path}: {others[0]}: no such setting{closest(str(others[0]), _HINTS)}")
 
 
 def _override(settings: dict[str, Any], path: list[str], value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 import logging
@@ -55,6 +56,8 @@ class Job:
         shown = getattr(self.function, "__qualname__", repr(self.function))
         if not callable(self.function):
             raise FunctionError(f"{shown} is no function")
+        if kind := _runs_later(self.function):
+            raise FunctionError(f"{shown}: a call of {kind} does nothing yet; give a function that runs it")
         try:
             inspect.signature(self.function).bind(**dict.fromkeys([*needed, *self.arguments]))
         except ValueError:
@@ -151,6 +154,20 @@ def run_attempt(
     return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
 
 
+def _runs_later(function: Callable[..., Any]) -> str | None:
+    """Name the kind of function whose call only returns something that is still to be run."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    called = inspect.unwrap(function)
+    if not (inspect.isfunction(called) or inspect.ismethod(called) or inspect.isclass(called)):
+        called = getattr(called, "__call__", called)  # noqa: B004 - of an object that can be called
+    if inspect.iscoroutinefunction(called):
+        return "an async function"
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        return "a generator"
+    return None
+
+
 def _tell_page(attempt: Attempt, sweep: Sweep) -> None:
     """Say where the run's page is, before the run starts: W&B would keep the line as the run's output."""
     from dysweep import tracking
@@ -163,7 +180,12 @@ def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     process = os.getpid()
     error: BaseException | None = None
     try:
-        return function(**arguments)
+        value = function(**arguments)
+        if inspect.iscoroutine(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
+            if not inspect.isasyncgen(value):
+                value.close()
+            raise FunctionError(f"the function returned a {type(value).__name__}, so nothing has run yet")
+        return value
     except BaseException as raised:
         error = raised
         raise
@@ -242,10 +264,11 @@ def _users_part(error: BaseException) -> TracebackType | None:
 
 
 def _described(error: BaseException) -> dict[str, str]:
-    return {"type": type(error).__name__, "message": _message(error), "traceback": _traceback(error)}
+    return {"type": type(error).__name__, "message": text_of(error), "traceback": _traceback(error)}
 
 
-def _message(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """Give an exception's text, also if its author's code for it fails."""
     try:
         return str(error)
     except Exception as problem:  # its author's own bug
@@ -257,7 +280,7 @@ def _traceback(error: BaseException) -> str:
         return "".join(traceback.format_exception(error))
     except Exception:  # Python 3.10 to 3.12 write the exception's text where its frames are written
         frames = "".join(traceback.format_tb(error.__traceback__))
-        return f"Traceback (most recent call last):\n{frames}{type(error).__name__}: {_message(error)}\n"
+        return f"Traceback (most recent call last):\n{frames}{type(error).__name__}: {text_of(error)}\n"
 
 
 def _lightning_logger(run: Any) -> Any:

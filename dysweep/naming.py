@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +14,17 @@ from dysweep import evaluate
 from dysweep.errors import ConfigError, closest
 from dysweep.offline import NameOf
 from dysweep.space import Space
+
+_ADJECTIVES = """
+    amber bold brave bright brisk calm clear cool crisp deep eager early fair fine fresh gentle glad golden grand
+    green happy kind late light lively lucky mild misty noble polar proud quick quiet rapid rosy royal silent
+    silver smooth snowy soft solar steady still sunny swift vivid warm wild wise young
+""".split()
+_NOUNS = """
+    bird bloom brook cloud comet coral creek dawn dew dune eagle field fire flower forest fox frost garden glade
+    grove harbor hill island lake leaf meadow mist moon moss mountain night oak ocean pine planet pond rain reef
+    river rose sea shadow sky snow sound spring star stone storm sun sunset tree valley water wave wind wood
+""".split()
 
 
 def check_template(template: str | None, space: Space) -> None:
@@ -46,12 +60,15 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
     return re.sub(r"\{([^{}]+)\}", fill, template)
 
 
-def naming(template: str | None, changer_text: str | None, space: Space, allow_eval: bool) -> NameOf:
+def naming(
+    template: str | None, changer: str | Mapping[str, Any] | None, space: Space, allow_eval: bool
+) -> NameOf:
     """Give the function (assignment, config) -> the run's name, None where W&B shall choose it.
 
     Args:
         template: see `named_after`; None for no template.
-        changer_text: dotted name or code of a function (config, run_name) -> name; None for none.
+        changer: dotted name or code of a function (config, run_name) -> name, or a mapping of 0.1:
+            `function_descriptor`, or `expression` and `function_of_interest`; None for none.
         space: the space of the sweep.
         allow_eval: whether the changer may be code.
 
@@ -59,25 +76,53 @@ def naming(template: str | None, changer_text: str | None, space: Space, allow_e
         ConfigError: the template names no parameter, or the changer is no function or is code.
     """
     check_template(template, space)
-    changer = None if changer_text is None else _load_changer(changer_text, allow_eval)
+    change = None if changer is None else _load_changer(changer, allow_eval)
 
     def name_of(assignment: dict[str, Any], tree: dict[str, Any] | None) -> str | None:
         name = None if template is None else named_after(template, assignment)
-        if changer is None or tree is None:
+        if change is None or tree is None:
             return name
         try:
-            return str(changer(copy.deepcopy(tree), name))
+            return str(change(copy.deepcopy(tree), name or _readable(assignment)))
         except Exception as error:
             raise ConfigError(f"run_name_changer: it failed with {type(error).__name__}: {error}") from error
 
     return name_of
 
 
-def _load_changer(text: str, allow_eval: bool) -> Callable[..., Any]:
+def _load_changer(changer: str | Mapping[str, Any], allow_eval: bool) -> Callable[..., Any]:
+    text, function_of_interest = _code_of(changer)
     dotted = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", text.strip())
     if not dotted and not allow_eval:
-        raise ConfigError("run_name_changer: this is code, and code runs only with allow_eval: true")
+        raise ConfigError(
+            "run_name_changer: this is code, and code runs only with allow_eval: true (--allow_eval True)"
+        )
     try:
-        return evaluate.load_function(text)
+        return evaluate.load_function(text, function_of_interest)
     except Exception as error:
         raise ConfigError(f"run_name_changer: {text!r} gives no function ({error})") from None
+
+
+def _code_of(changer: str | Mapping[str, Any]) -> tuple[str, str | None]:
+    """Find the text in a changer, and the name of the function that it defines."""
+    if isinstance(changer, str):
+        return changer, None
+    words = ("function_descriptor", "expression", "function_of_interest")
+    for key, value in changer.items():
+        if key not in words or not isinstance(value, (str, type(None))):
+            raise ConfigError(f"run_name_changer.{key}: text is needed, below {' or '.join(words)}")
+    text = changer.get("function_descriptor") or changer.get("expression")
+    if not text:
+        raise ConfigError("run_name_changer: missing; give an expression, or a function_descriptor")
+    name = changer.get("function_of_interest")
+    if name is None and (defined := re.findall(r"^def\s+(\w+)", textwrap.dedent(text), flags=re.MULTILINE)):
+        name = defined[-1]
+    return text, name
+
+
+def _readable(assignment: Mapping[str, Any]) -> str:
+    """Make a readable name, the same for the same assignment: `calm-river-417`."""
+    digest = int.from_bytes(hashlib.sha256(json.dumps(assignment, default=str).encode()).digest(), "big")
+    digest, number = divmod(digest, 1000)
+    digest, first = divmod(digest, len(_ADJECTIVES))
+    return f"{_ADJECTIVES[first]}-{_NOUNS[digest % len(_NOUNS)]}-{number}"

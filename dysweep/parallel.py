@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import json
@@ -12,7 +11,6 @@ import re
 import secrets
 import signal
 import sys
-import typing
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -26,12 +24,13 @@ from dysweep.definition import define
 from dysweep.errors import (
     ConfigError,
     DysweepError,
+    FunctionError,
     NotFoundError,
     Preempted,
     TrackingError,
     closest,
 )
-from dysweep.execution import Job, Result
+from dysweep.execution import Job, Result, text_of
 from dysweep.files import load_file
 from dysweep.isolation import own_environment
 from dysweep.legacy import NAME, is_old
@@ -42,9 +41,11 @@ from dysweep.offline import Grid
 from dysweep.preview import Preview
 from dysweep.ranks import refuse_ranks, refusing_restarts
 from dysweep.runs import State
+from dysweep.settings_file import load_settings
 from dysweep.signals import StopSignals
 from dysweep.status import SweepStatus, read_status
-from dysweep.tree import as_mapping, copy_tree
+from dysweep.tree import copy_tree
+from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
 from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
@@ -75,8 +76,8 @@ class ResumableSweepConfig:
         rerun_id: id of the one run to execute again: from scratch, or with resume from its checkpoint.
         run_name: the runs' names, a template over the parameters' names as "{optimizer}-lr{lr}".
         sweep_id: the sweep to work on, also as entity/project/id; without it a sweep is created.
-        run_name_changer: dotted name of a function, or its code (allow_eval), called with (config, run_name)
-            for the run's name.
+        run_name_changer: dotted name of a function, or its code (allow_eval), or a mapping of 0.1 with its
+            code, called with (config, run_name) for the run's name.
         delete_checkpoints: on a rerun from scratch, delete the old checkpoint instead of setting it aside.
         use_lightning_logger: call the function with Lightning's WandbLogger as `logger`.
         method: W&B's search method, if sweep_configuration has none; grid by default.
@@ -111,7 +112,7 @@ class ResumableSweepConfig:
     rerun_id: str | None = None
     run_name: str | None = None
     sweep_id: str | None = None
-    run_name_changer: str | None = None
+    run_name_changer: str | dict | None = None  # type: ignore[type-arg]
     delete_checkpoints: bool = False
     use_lightning_logger: bool = False
     method: Literal["grid", "random", "bayes"] | None = None
@@ -130,22 +131,27 @@ class ResumableSweepConfig:
 def dysweep_run_resume(
     conf: ResumableSweepConfig | Mapping[str, Any] | Any = None,
     function: Callable[..., Any] | None = None,
+    *,
+    raise_errors: bool = True,
     **settings: Any,
 ) -> Any:
     """Create a sweep, or work on one.
 
     Args:
-        conf: the settings: a ResumableSweepConfig, a mapping or a jsonargparse Namespace; never changed.
+        conf: the settings: a ResumableSweepConfig, a mapping, a jsonargparse Namespace, or the path of a YAML
+            or JSON file; never changed.
         function: what to execute for every run, called as function(config=..., checkpoint_dir=...).
+        raise_errors: raise FunctionError if every run of this call has failed.
         settings: fields that override conf.
 
     Returns:
-        without sweep_id: the id of the sweep that was created.
+        without sweep_id: the id of the sweep that was created; with a function its runs are executed first.
         With rerun_id, or with resume and count=1: what the function returned.
         Otherwise None.
 
     Raises:
         DysweepError: the settings are wrong, or the sweep cannot be worked on.
+        FunctionError: every run of this call has failed; the first error is its cause.
         Exception: what the function raised, with rerun_id only; other runs record it and go on.
         Preempted: the process was told to stop.
 
@@ -164,17 +170,34 @@ def dysweep_run_resume(
     """
     refuse_ranks()
     config = make_config(conf, settings)
-    if config.sweep_id is None:
-        return create(config)
+    created = config.sweep_id is None
+    if created:
+        if config.resume or config.rerun is not None or config.rerun_id is not None:
+            raise ConfigError("sweep_id: missing; resume and rerun need the sweep")
+        config = replace(config, sweep_id=create(config))
+        if function is None:
+            return config.sweep_id
     if function is None:
         raise ConfigError("function: missing; give the function that executes a run")
-    single = config.rerun_id is not None or (config.resume and config.count == 1)
     value = None
+    outcomes = []
+    errors = []
     for result in work(config, function, {}):
         if config.rerun_id is not None and result.error is not None:
             raise result.error
-        value = result.value if single else None
-    return value
+        outcomes.append(result.outcome)
+        if result.error is not None:
+            errors.append(result.error)
+        value = result.value
+    if raise_errors and errors and set(outcomes) == {State.FAILED}:
+        failed = "the run" if len(outcomes) == 1 else f"all {len(outcomes)} runs"
+        first = f"{type(errors[0]).__name__}: {text_of(errors[0])}"
+        raise FunctionError(f"{failed} failed, with {first} (raise_errors=False lets that pass)") from errors[
+            0
+        ]
+    if created:
+        return config.sweep_id
+    return value if config.rerun_id is not None or (config.resume and config.count == 1) else None
 
 
 def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **settings: Any) -> str:
@@ -256,6 +279,8 @@ def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
     """
     if conf is None:
         given: dict[str, Any] = {}
+    elif isinstance(conf, (str, os.PathLike)):
+        given = settings_of_file(os.fspath(conf))
     elif is_dataclass(conf) and not isinstance(conf, type):
         given = {field.name: getattr(conf, field.name) for field in fields(conf)}
     elif isinstance(conf, Mapping):
@@ -278,59 +303,6 @@ def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
         if getattr(config, name) <= 0:
             raise ConfigError(f"{name}: {getattr(config, name)} is too little; give more than 0")
     return config
-
-
-def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T]) -> T:
-    """Make a dataclass of a mapping, with its types checked; what is missing takes the defaults.
-
-    Args:
-        dictionary: field names to values; it is copied.
-        cls: the dataclass.
-
-    Raises:
-        ConfigError: an unknown key (with the closest match), or a value of a wrong type.
-
-    Example:
-        >>> from dysweep import ResumableSweepConfig, parse_dictionary_onto_dataclass
-        >>> parse_dictionary_onto_dataclass({"count": 3, "lease": 60}, ResumableSweepConfig).lease
-        60.0
-    """
-    hints = typing.get_type_hints(cls)
-    checked = {}
-    for key, value in dictionary.items():
-        if key not in hints:
-            raise ConfigError(f"{key}: no such setting{closest(str(key), hints)}")
-        if isinstance(value, os.PathLike):
-            value = os.fspath(value)
-        value = _checked(key, value, hints[key])
-        with contextlib.suppress(Exception):  # what cannot be copied is refused, with its place, by define()
-            value = copy.deepcopy(value)
-        checked[key] = value
-    return cls(**checked)
-
-
-def _checked(key: str, value: Any, hint: Any) -> Any:
-    allowed = [part for part in typing.get_args(hint)] if _is_union(hint) else [hint]
-    choices: list[str] = []
-    for kind in allowed:
-        if typing.get_origin(kind) is Literal:
-            choices += typing.get_args(kind)
-            if value in typing.get_args(kind):
-                return value
-        elif kind is float and type(value) in (int, float):
-            return float(value)
-        elif kind is dict and as_mapping(value) is not None:
-            return value
-        elif type(value) is kind:
-            return value
-    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping"}
-    wanted = " or ".join(choices or [names[kind] for kind in allowed if kind in names])
-    hint_text = "; write it in quotes" if str in allowed and isinstance(value, (int, float)) else ""
-    raise ConfigError(f"{key}: {value!r} is not {wanted}{hint_text}")
-
-
-def _is_union(hint: Any) -> bool:
-    return type(None) in typing.get_args(hint)
 
 
 def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -567,6 +539,20 @@ def _same(tree: Any, other: Any) -> bool:
 
 def _loaded(tree: Any, name: str) -> Any:
     return copy_tree(load_file(tree) if isinstance(tree, str) else tree, (name,))
+
+
+def settings_of_file(path: str) -> dict[str, Any]:
+    """Read a file of settings; paths in it may be relative to the file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
+    settings = load_settings(path, [field.name for field in fields(ResumableSweepConfig)])
+    try:
+        make_config(None, settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return settings
 
 
 class _StderrHandler(logging.Handler):

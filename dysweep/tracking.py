@@ -368,6 +368,10 @@ def _one_run(
             handed.put(None)
 
     agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
+    hooks = (
+        sys.exit,
+        sys.excepthook,
+    )  # the SDK (0.31) wraps them at every start of its process, and never unwraps
     assigned = None
     try:
         with (
@@ -384,6 +388,7 @@ def _one_run(
         if assigned is not None:
             with quiet_sdk():
                 agent.join()
+        sys.exit, sys.excepthook = hooks
 
 
 def _next_run(handed: queue.Queue[Assigned | None], stopping: Callable[[], bool]) -> Assigned | None:

@@ -24,8 +24,9 @@ LAYERS = [
     {"base_fit", "wandb_rules"},
     {"space"},
     {"upsert"},
+    {"typed"},
     {"tree"},
-    {"evaluate"},
+    {"evaluate", "settings_file"},
     {"files", "ranks"},
     {"errors"},
 ]

@@ -37,7 +37,7 @@ BAD_CONFIGS = {
     "a wrong type": ("count: many", "config.yaml: count: 'many' is not a whole number"),
     "a number as project": ("project: 3", "project: 3 is not text; write it in quotes"),
     "no mapping": ("- 1", "a mapping of settings is needed"),
-    "an empty file": ("", "config.yaml: is empty; dysweep_create --print_config prints what can stand in it"),
+    "an empty file": ("", "config.yaml: is empty; dysweep_create --print_config prints what can be in it"),
     "a misspelt identifier": (
         "base_config: {}\nsweep_configuration: {lr: {sweep: true, values: [1], sweep_identifer: x}}",
         "lr.sweep_identifer: no such key of a sweep node; did you mean 'sweep_identifier'?",

@@ -141,7 +141,7 @@ def finishes_itself(config, checkpoint_dir):
 
 def starts_another_run_afterwards(config, checkpoint_dir):
     finishes_itself(config, checkpoint_dir)
-    with wandb.init(project="evaluation", dir=checkpoint_dir) as run:
+    with wandb.init(project="evaluation", dir=checkpoint_dir, reinit="create_new") as run:
         assert run.id not in str(checkpoint_dir) and run.settings.mode == "offline"
 
 
@@ -161,7 +161,9 @@ def test_final_metrics_are_recorded_whoever_ends_the_wandb_run(function):
 )
 def test_sys_exit_in_the_function_counts_by_its_code(code, outcome):
     sweep_id = created()
-    dysweep_run_resume(function=lambda config, checkpoint_dir: sys.exit(code), sweep_id=sweep_id)
+    dysweep_run_resume(
+        function=lambda config, checkpoint_dir: sys.exit(code), sweep_id=sweep_id, raise_errors=False
+    )
     assert run_of(sweep_id, 2).state() == outcome
 
 
