@@ -16,14 +16,15 @@ from dysweep.offline import NameOf
 from dysweep.space import Space
 
 _ADJECTIVES = """
-    amber bold brave bright brisk calm clear cool crisp deep eager early fair fine fresh gentle glad golden grand
-    green happy kind late light lively lucky mild misty noble polar proud quick quiet rapid rosy royal silent
-    silver smooth snowy soft solar steady still sunny swift vivid warm wild wise young
+    amber bold brave bright brisk calm clear cool crisp deep eager early fair fine fresh gentle glad
+    golden grand green happy kind late light lively lucky mild misty noble polar proud quick quiet rapid
+    rosy royal silent silver smooth snowy soft solar steady still sunny swift vivid warm wild wise young
 """.split()
 _NOUNS = """
-    bird bloom brook cloud comet coral creek dawn dew dune eagle field fire flower forest fox frost garden glade
-    grove harbor hill island lake leaf meadow mist moon moss mountain night oak ocean pine planet pond rain reef
-    river rose sea shadow sky snow sound spring star stone storm sun sunset tree valley water wave wind wood
+    bird bloom brook cloud comet coral creek dawn dew dune eagle field fire flower forest fox frost
+    garden glade grove harbor hill island lake leaf meadow mist moon moss mountain night oak ocean pine
+    planet pond rain reef river rose sea shadow sky snow sound spring star stone storm sun sunset tree
+    valley water wave wind wood
 """.split()
 
 

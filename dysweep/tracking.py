@@ -371,7 +371,7 @@ def _one_run(
     hooks = (
         sys.exit,
         sys.excepthook,
-    )  # the SDK (0.31) wraps them at every start of its process, and never unwraps
+    )  # wandb 0.31 wraps them at each start of its process
     assigned = None
     try:
         with (
