@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from typing import Any
@@ -12,7 +11,9 @@ from dysweep.checkpoint import SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError, LanguageError, NotFoundError
 from dysweep.execution import Job, Result, fail_attempt, run_attempt
 from dysweep.lost import LostRun, find_lost, given_up
+from dysweep.metric import Metric
 from dysweep.offline import Grid, NameOf, take_points
+from dysweep.progress import Progress
 from dysweep.runs import Attempt, RunDirectory, State, Watch
 from dysweep.signals import StopSignals
 
@@ -29,8 +30,9 @@ class Agent:
         name_of: function (assignment, config) -> a new run's name.
         allow_eval: whether code in the sweep may run.
         lease: seconds without a heartbeat after which a process on another host counts as dead.
-        max_attempts: how often a run may fail or crash before it is set aside.
+        max_attempts: how often a run may fail or crash before it is given up.
         delete_checkpoints: delete the old checkpoint of a run from scratch, instead of setting it aside.
+        most: how many runs are executed at most, for the estimate of what is left.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Agent:
         lease: float,
         max_attempts: int,
         delete_checkpoints: bool,
+        most: int | None = None,
     ) -> None:
         self.directory = directory
         self.job = job
@@ -52,8 +55,7 @@ class Agent:
         self.watch = Watch(lease)
         self.max_attempts = max_attempts
         self.delete_checkpoints = delete_checkpoints
-        metric = directory.sweep.sweep_configuration.get("metric")
-        self.metric = metric.get("name") if isinstance(metric, dict) else None
+        self.progress = Progress(Metric.of(directory.sweep.sweep_configuration), most)
 
     def new_runs(self) -> Iterator[Result]:
         """Execute runs that nobody has started."""
@@ -62,16 +64,16 @@ class Agent:
     def _grid_runs(self) -> Iterator[Result]:
         sweep = self.directory.sweep
         grid = Grid.of(sweep.compiled, sweep.sweep_configuration)
-        progress = Progress(grid.size, self.metric)
+        self.progress.begin(grid.size, lambda: grid.size - len(self.directory.run_ids()))
         for point in take_points(self.directory, grid, self.allow_eval, self.name_of):
             result = self._execute(point.attempt, point.config, point.error)
-            progress.tell(result, point.place)
+            self.progress.tell(result, point.place)
             yield result
 
     def _assigned_runs(self) -> Iterator[Result]:
         from dysweep import tracking
 
-        progress = Progress(None, self.metric)
+        self.progress.begin(None)
         done = 0
         assigned_runs = tracking.assigned_runs(
             self.directory.sweep.path,
@@ -86,7 +88,7 @@ class Agent:
                     continue
                 result = self._execute(*claimed)
                 done += 1
-                progress.tell(result, done)
+                self.progress.tell(result, done)
                 yield result
 
     def _claim_assigned(
@@ -104,7 +106,7 @@ class Agent:
         if last is not None and self._lives(last):
             logger.warning("%s: W&B gives it out again, but it is running; left alone", run_id)
             return None
-        if state in (State.FINISHED, State.KILLED) or given_up(run, last, self.max_attempts):
+        if state in (State.FINISHED, State.KILLED) or given_up(run, last, state, self.max_attempts):
             logger.warning("%s: W&B gives it out again, but it is %s; left as it is", run_id, state)
             run_tracking.tell_end(self.directory.sweep.path, run, finished=state is State.FINISHED)
             return None
@@ -147,39 +149,40 @@ class Agent:
 
         known = self.directory.run_ids()
         lost = tracking.unstarted_runs(self.directory.sweep.path, known, self.watch.lease)
-        progress = Progress(len(lost), self.metric)
+        self.progress.begin(len(lost))
         for place, run_id in enumerate(lost, start=1):
             try:
                 claimed = self._claim_unrecorded(run_id, resume=True)
             except ConfigError:
                 continue  # it has been started meanwhile
             result = self._again(*claimed, from_scratch=False)
-            progress.tell(result, place)
+            self.progress.tell(result, place)
             yield result
 
     def _go_on(self, lost: list[LostRun], from_scratch: bool) -> Iterator[Result]:
         if not from_scratch:
             lost = [each for each in lost if not self._given_up(each)]
-        progress = Progress(len(lost), self.metric)
+        self.progress.begin(len(lost))
         for place, each in enumerate(lost, start=1):
             attempt = each.run.claim(each.last)
             if attempt is None:
                 continue
             result = self._again(attempt, *self._config_of(each.run), from_scratch)
-            progress.tell(result, place)
+            self.progress.tell(result, place)
             yield result
 
     def _given_up(self, lost: LostRun) -> bool:
         try:
-            return given_up(lost.run, lost.last, self.max_attempts)
+            return given_up(lost.run, lost.last, lost.state, self.max_attempts)
         except DirectoryError as error:
             logger.error("%s; the run is left alone", error)
             return True
 
     def again(self, run_id: str, resume: bool) -> Iterator[Result]:
         """Execute one run again, from its checkpoint with `resume`, else from scratch."""
+        self.progress.begin(1)
         result = self._again(*self._claim_again(run_id, resume), from_scratch=not resume)
-        Progress(1, self.metric).tell(result, 1)
+        self.progress.tell(result, 1)
         yield result
 
     def _again(
@@ -270,48 +273,3 @@ class Agent:
 def _check_resumable(run_id: str, state: str, resume: bool) -> None:
     if resume and state == State.FINISHED:
         raise ConfigError(f"rerun_id: {run_id} is finished; to execute it from scratch, leave out resume")
-
-
-class Progress:
-    """One line per run: its place, name, outcome, duration, metric, what was chosen, how much is left."""
-
-    def __init__(self, total: int | None, metric: str | None) -> None:
-        self.total = total
-        self.metric = metric
-        self.begun = time.monotonic()
-        self.first: int | None = None
-
-    def tell(self, result: Result, place: int) -> None:
-        """Write the line of a run that has ended."""
-        record = result.attempt.run.record()
-        value = result.metrics.get(self.metric) if self.metric is not None else None
-        reached = "" if value is None else f"{self.metric} {value:.4g}  "
-        chosen = ", ".join(f"{name}={value}" for name, value in record["assignment"].items())
-        logger.info(
-            "%s  %s  %-9s %7s  %s%s%s",
-            self._count(place), _called(record), result.outcome,
-            duration(result.seconds), reached, chosen, self._estimate(place),
-        )  # fmt: skip
-
-    def _count(self, place: int) -> str:
-        return str(place) if self.total is None else f"{place:{len(str(self.total))}}/{self.total}"
-
-    def _estimate(self, place: int) -> str:
-        self.first = place if self.first is None else self.first
-        if self.total is None or place >= self.total:
-            return ""
-        elapsed = time.monotonic() - self.begun
-        return f"  ({duration(elapsed / (place - self.first + 1) * (self.total - place))} left)"
-
-
-def _called(record: dict[str, Any]) -> str:
-    name = record.get("name")
-    return str(record["run_id"]) if name in (None, record["run_id"]) else f"{record['run_id']}  {name}"
-
-
-def duration(seconds: float) -> str:
-    """Write a duration for people: `0.4 s`, `3 min 20 s`, `5 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -163,7 +163,7 @@ class StatusOptions:
         sweep_id: the sweep; without it all sweeps below the root directory are listed.
         default_root_dir: folder below which every sweep has its directory `checkpoints-<sweep_id>`.
         custom_checkpoint_dir: the sweep's directory itself, instead; relative to default_root_dir.
-        max_attempts: how often a run may fail or crash before it counts as set aside.
+        max_attempts: how often a run may fail or crash before it counts as given up.
         runs: list all runs, with assignment, attempts, duration and metrics.
         json: print everything as JSON.
         csv: write one row for each run to this file.

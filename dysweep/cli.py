@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import select
+import shlex
 import signal
 import sys
 import threading
@@ -30,12 +32,20 @@ from dysweep.parallel import ResumableSweepConfig
 from dysweep.preview import Preview, values_of
 from dysweep.ranks import refuse_ranks
 from dysweep.runs import State
-from dysweep.status import SweepStatus, last_log, read_status, short_path, sweeps_below
+from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
+from dysweep.text import count, short_path, short_value
 
 logger = logging.getLogger("dysweep")
 
 _SHOWN_CONFIGS = 3
 _SECONDS_FOR_THE_EXIT = 20.0
+_NEEDED_AGAIN = (
+    "default_root_dir",
+    "custom_checkpoint_dir",
+    "allow_eval",
+    "use_lightning_logger",
+    "max_attempts",
+)
 
 
 def create(argv: Sequence[str] | None = None) -> int:
@@ -149,7 +159,15 @@ def _words(argv: Sequence[str] | None) -> list[str]:
 def _reported(name: str, command: Callable[[], int]) -> int:
     parallel.say_on_stderr()
     try:
-        return command()
+        code = command()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError as error:
+        if not _is_stdout_closed():
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        return 128 + signal.SIGPIPE
     except DysweepError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
@@ -157,8 +175,24 @@ def _reported(name: str, command: Callable[[], int]) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except Preempted as stopped:
-        print(f"{name}: stopped by signal {stopped.signum}; --resume True goes on", file=sys.stderr)
+        print(f"{name}: stopped by signal {stopped.signum}", file=sys.stderr)
         return 128 + stopped.signum
+
+
+def _is_stdout_closed() -> bool:
+    """Tell whether who reads stdout has gone, as `head` does; then nothing more is written there."""
+    try:
+        number = sys.stdout.fileno()
+        gone = select.poll()
+        gone.register(number, 0)
+        if not any(event & select.POLLERR for _, event in gone.poll(0)):
+            return False
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, number)  # for what is still buffered
+        os.close(nothing)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
 
 
 def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
@@ -172,15 +206,7 @@ def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
         if name in options:
             raise ConfigError(f"--{name}: it needs --dry_run")
     sweep_id = _create_and_describe(config)
-    more = "".join(
-        f" --{name} {value}"
-        for name, value in settings.items()
-        if name in ("default_root_dir", "custom_checkpoint_dir", "allow_eval") and value
-    )
-    print(
-        f"next:  dysweep_run_resume --package PACKAGE --function FUNCTION --sweep_id {sweep_id}{more}",
-        file=sys.stderr,
-    )
+    print(f"next:  {_agent_command(options, config, sweep_id)}", file=sys.stderr)
     print(sweep_id)
     return 0
 
@@ -261,10 +287,29 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
 
         print(f"  {tracking.page_of(sweep.path)}", file=sys.stderr)
     described = sweep.compiled.parameters
-    width = max(map(len, described))
+    names = {name: short_value(name) for name in described}
+    width = max(map(len, names.values()))
     for name, parameter in described.items():
-        print(f"  {name:<{width}}  {values_of(parameter)}", file=sys.stderr)
+        print(f"  {names[name]:<{width}}  {values_of(parameter)}", file=sys.stderr)
     return sweep_id
+
+
+def _agent_command(options: dict[str, Any], config: ResumableSweepConfig, sweep_id: str) -> str:
+    """Return the command that works on a sweep as this one does, ready to be pasted."""
+    words = [
+        "dysweep_run_resume",
+        *("--package", options.get("package") or "PACKAGE"),
+        *("--function", options.get("function") or "FUNCTION"),
+        *("--sweep_id", sweep_id),
+    ]
+    defaults = ResumableSweepConfig()
+    for name in _NEEDED_AGAIN:
+        value = getattr(config, name)
+        if value != getattr(defaults, name):
+            words += [f"--{name}", str(value)]
+    if additional := options.get("run_additional_args"):
+        words += ["--run_additional_args", *additional]
+    return shlex.join(words)
 
 
 def _find(config: ResumableSweepConfig) -> SweepDirectory:
@@ -275,7 +320,7 @@ def _size(sweep: Sweep) -> str:
     if sweep.sweep_configuration["method"] != "grid":
         return ""
     size = Grid.of(sweep.compiled, sweep.sweep_configuration).size
-    return f"{size} run{'s' if size > 1 else ''}, "
+    return f"{count(size)} run{'s' if size > 1 else ''}, "
 
 
 def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
@@ -292,12 +337,16 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             )
         config = replace(config, sweep_id=_create_and_describe(config))
     finished = others = 0
+    command = _agent_command(options, config, config.sweep_id or "")
     try:
         for result in parallel.work(config, function, arguments):
             if result.outcome is State.FINISHED:
                 finished += 1
             else:
                 others += 1
+    except Preempted as stopped:
+        print(f"stopped by signal {stopped.signum}; to resume: {command} --resume", file=sys.stderr)
+        return 128 + stopped.signum
     finally:
         if finished + others:
             directory = _find(config)
@@ -311,22 +360,24 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
         none_left = "no run to resume" if config.resume else "no such run to execute again"
         print(none_left if again else "no run was left to execute", file=sys.stderr)
     if config.rerun_id is None and (others or not finished):
-        _tell_of_lost_runs(config)
+        _tell_of_lost_runs(config, command)
     return 1 if others else 0
 
 
-def _tell_of_lost_runs(config: ResumableSweepConfig) -> None:
+def _tell_of_lost_runs(config: ResumableSweepConfig, command: str) -> None:
     """Name what is left when an agent ends: other agents' runs included."""
     shown = read_status(_find(config), config.max_attempts, details=False)
     for problem in shown.damaged:
         print(problem, file=sys.stderr)
-    aside = sum(run.set_aside for run in shown.runs)
+    given_up = Counter(run.state for run in shown.runs if run.set_aside)
     counts = Counter(run.state for run in shown.runs if run.state in LOST and not run.set_aside)
     lost = ", ".join(f"{counts[state]} {state}" for state in LOST if counts[state])
     if lost:
-        print(f"of the whole sweep: {lost}; --resume True goes on with them", file=sys.stderr)
-    if aside:
-        print(f"of the whole sweep: {aside} set aside; --rerun failed executes them again", file=sys.stderr)
+        print(f"in the whole sweep: {lost}; to resume: {command} --resume", file=sys.stderr)
+    if given_up:
+        many = f"{sum(given_up.values())} given up after {config.max_attempts} failed attempts or more"
+        which = next(iter(given_up)) if len(given_up) == 1 else "all"
+        print(f"in the whole sweep: {many}; to rerun: {command} --rerun {which}", file=sys.stderr)
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:

@@ -80,16 +80,12 @@ def find_lost(directory: SweepDirectory, states: Collection[State]) -> Findings:
     return found
 
 
-def given_up(run: RunDirectory, last: Attempt | None, max_attempts: int) -> bool:
-    """Tell, and say so, whether a run has failed or crashed so often that it is set aside."""
-    if last is None or last.number < max_attempts:
-        return False
-    ends = [Attempt(run, number).end() for number in range(1, last.number + 1)]
-    failures = sum(end is None or end.outcome is State.FAILED for end in ends)
-    if failures < max_attempts:
+def given_up(run: RunDirectory, last: Attempt | None, state: State, max_attempts: int) -> bool:
+    """Tell, and log, whether a run has failed or crashed so often that it is not resumed."""
+    if last is None or not last.given_up(state, max_attempts):
         return False
     logger.warning(
-        "%s: set aside after %d failed attempts; --rerun failed tries again, or a higher max_attempts",
-        run.run_id, failures,
+        "%s: given up after %d attempts; --rerun_id %s starts it again, --max_attempts allows it more",
+        run.run_id, last.number, run.run_id,
     )  # fmt: skip
     return True

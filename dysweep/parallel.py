@@ -88,7 +88,7 @@ class ResumableSweepConfig:
         mode: who serves the sweep, W&B (online) or its own directory (offline); WANDB_MODE by default.
         recover: an agent goes on with runs that were preempted or crashed, before and after it executes new
             ones.
-        max_attempts: how often a run may fail or crash before resume sets it aside.
+        max_attempts: how often a run may fail or crash before resume gives it up.
         lease: seconds without a heartbeat after which a process on another host counts as dead.
         grace: seconds that a function has to stop after SIGTERM, SIGINT or SIGUSR1.
         allow_eval: run code (`dy__eval`) that stands in the sweep's configuration.
@@ -247,7 +247,7 @@ def open_sweep(
     Args:
         sweep_id: the sweep's id.
         root: folder below which the sweep has its directory.
-        max_attempts: how often a run may fail or crash before it counts as set aside.
+        max_attempts: how often a run may fail or crash before it counts as given up.
 
     Returns:
         the sweep as it is now, with `runs`, `counts`, `config(run_id)`, `to_dataframe()` and `to_json()`.
@@ -483,12 +483,16 @@ def work(
             config.lease,
             config.max_attempts,
             config.delete_checkpoints,
+            config.count,
         )
         with refusing_restarts(), closing(_results(agent, config)) as results:
-            for result in itertools.islice(results, config.count):
-                yield result
-                if stop.received is not None or result.outcome is State.PREEMPTED:
-                    raise Preempted(stop.received or signal.SIGINT)
+            try:
+                for result in itertools.islice(results, config.count):
+                    yield result
+                    if stop.received is not None or result.outcome is State.PREEMPTED:
+                        raise Preempted(stop.received or signal.SIGINT)
+            finally:
+                agent.progress.end()
         if stop.received is not None:
             raise Preempted(stop.received)
 

@@ -14,6 +14,7 @@ from dysweep.definition import Definition
 from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import dump_yaml, user_path
 from dysweep.offline import Grid
+from dysweep.text import short_value
 from dysweep.tree import RESERVED, Path, format_path
 from dysweep.upsert import carries_code
 
@@ -137,9 +138,9 @@ def values_of(parameter: dict[str, Any], most: int = 8) -> str:
     """Write for people what a flat parameter can be: its values, or its distribution."""
     values = parameter.get("values", [parameter["value"]] if "value" in parameter else None)
     if values is None:
-        return " ".join(f"{key} {value}" for key, value in parameter.items())
+        return " ".join(f"{key} {short_value(value)}" for key, value in parameter.items())
     more = f", ... ({len(values)} values)" if len(values) > most else ""
-    return ", ".join(map(str, values[:most])) + more
+    return ", ".join(map(short_value, values[:most])) + more
 
 
 def differences(base: Any, config: Any, path: Path = ()) -> Iterator[tuple[str, str | None, str | None]]:

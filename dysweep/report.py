@@ -10,11 +10,12 @@ from datetime import datetime, timezone
 from html import escape
 from typing import Any
 
-from dysweep.agent import duration
 from dysweep.errors import ConfigError, closest
+from dysweep.metric import Metric
 from dysweep.runs import State
 from dysweep.space import Parameter
-from dysweep.status import RunStatus, SweepStatus, short, short_path
+from dysweep.status import RunStatus, SweepStatus
+from dysweep.text import count, duration, last_line, short, short_path, short_value
 
 try:
     import plotly.graph_objects as go
@@ -36,6 +37,7 @@ _COLOURS = {
 _ACCENT = "#35608f"
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 _LONGEST_LABEL = 28
+_LONGEST_KEY = 80
 _MOST_PARAMETERS = 12
 _MOST_BOXES = 12
 _MOST_TICKS = 30
@@ -91,14 +93,10 @@ def _metric(status: SweepStatus, wanted: str | None) -> str | None:
             logged.setdefault(name, []).append(number)
     if wanted is not None and wanted not in logged:
         raise ConfigError(f"--metric: no run has {wanted!r}{closest(wanted, logged)}")
-    own = _declared_metric(status).get("name")
+    declared = Metric.of(status.sweep.sweep_configuration)
+    own = declared.logged_as(logged) if declared is not None else None
     most = max(logged, key=lambda name: (len(set(logged[name])) > 1, len(logged[name])), default=None)
-    return wanted or (own if own in logged else most)
-
-
-def _declared_metric(status: SweepStatus) -> dict[str, Any]:
-    declared = status.sweep.sweep_configuration.get("metric")
-    return declared if isinstance(declared, dict) else {}
+    return wanted or own or most
 
 
 def _is_finite(number: float | None) -> bool:
@@ -130,9 +128,9 @@ def _head(status: SweepStatus, metric: str | None, measured: list[RunStatus]) ->
         map(escape, (f"sweep {sweep.sweep_id}", place, str(short_path(status.directory)), seen))
     )
     facts = []
-    declared = _declared_metric(status)
-    if measured and metric is not None and declared.get("name") == metric:
-        choose = min if declared.get("goal", "minimize") == "minimize" else max
+    declared = Metric.of(sweep.sweep_configuration)
+    if measured and metric is not None and declared is not None and declared.logged_as([metric]) == metric:
+        choose = max if declared.goal == "maximize" else min
         best = choose(measured, key=lambda run: run.metrics[metric])
         chosen = f"{best.run_id}: {short(best.assignment)}"
         facts.append((f"best {metric}", f"{best.metrics[metric]:.4g}", chosen))
@@ -152,11 +150,11 @@ def _head(status: SweepStatus, metric: str | None, measured: list[RunStatus]) ->
 def _progress(status: SweepStatus) -> str:
     counts = {state: status.counts[state] for state in _COLOURS if state in status.counts}
     bar = "".join(
-        f'<i style="flex:{number};background:{_COLOURS[state]}" title="{number} {state}"></i>'
+        f'<i style="flex:{number};background:{_COLOURS[state]}" title="{count(number)} {state}"></i>'
         for state, number in counts.items()
     )
-    words = "".join(f"<span>{_dot(state)}{number} {state}</span>" for state, number in counts.items())
-    total = "" if status.total is None else f"<span>of {status.total} runs</span>"
+    words = "".join(f"<span>{_dot(state)}{count(number)} {state}</span>" for state, number in counts.items())
+    total = "" if status.total is None else f"<span>of {count(status.total)} runs</span>"
     damaged = "".join(f'<p class="damaged">{escape(problem)}</p>' for problem in status.damaged)
     return f'<section><div class="bar">{bar}</div><p class="legend">{words}{total}</p>{damaged}</section>'
 
@@ -183,8 +181,7 @@ def _escaped(text: str) -> str:
 
 
 def _text(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
+    return short_value(value, _LONGEST_LABEL)
 
 
 def _choices(parameter: Parameter, runs: list[RunStatus]) -> tuple[list[str], list[str]]:
@@ -194,7 +191,11 @@ def _choices(parameter: Parameter, runs: list[RunStatus]) -> tuple[list[str], li
     texts = {_key(value): _text(value) for value in (*declared, *chosen)}
     present = {_key(value) for value in chosen}
     often = Counter(texts[key] for key in present)
-    labels = {key: text if often[text] == 1 else key for key, text in texts.items() if key in present}
+    labels = {
+        key: text if often[text] == 1 else key if len(key) <= _LONGEST_KEY else f"{text} ({place})"
+        for place, (key, text) in enumerate(texts.items(), start=1)
+        if key in present
+    }
     return [labels[_key(value)] for value in chosen], list(labels.values())
 
 
@@ -344,7 +345,7 @@ def _table(status: SweepStatus) -> str:
 
 
 def _row(run: RunStatus, parameters: list[str], metrics: list[str]) -> str:
-    aside = ", set aside" if run.set_aside else ""
+    aside = ", given up" if run.set_aside else ""
     error = f"{run.error['type']}: {run.error['message']}" if run.error else ""
     cells = [
         f"<td>{escape(run.run_id)}</td>",
@@ -355,7 +356,7 @@ def _row(run: RunStatus, parameters: list[str], metrics: list[str]) -> str:
         _cell(run.seconds, "" if run.seconds is None else duration(run.seconds)),
         _cell(run.started, (run.started or "")[:19].replace("T", " ")),
         _cell(run.host),
-        _cell(error, error.strip().splitlines()[-1] if error.strip() else ""),
+        _cell(error, last_line(error)),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
@@ -363,7 +364,7 @@ def _row(run: RunStatus, parameters: list[str], metrics: list[str]) -> str:
 def _cell(value: Any, shown: str | None = None) -> str:
     whole = "" if value is None else str(value)
     kind = ' class="number"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-    short_text = shown if shown is not None else f"{value:.4g}" if isinstance(value, float) else whole
+    short_text = short_value("" if value is None else value) if shown is None else shown
     return f'<td{kind} data-value="{escape(whole)}" title="{escape(whole)}">{escape(short_text)}</td>'
 
 

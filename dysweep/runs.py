@@ -149,6 +149,21 @@ class Attempt:
         end = self.end()  # it may have ended, and its process too, since the first look
         return end.outcome if end is not None else State.CRASHED
 
+    def given_up(self, state: State, max_attempts: int) -> bool:
+        """Tell whether resume leaves the run alone: it is unfinished, and has failed or crashed too often.
+
+        Preempted attempts do not count, nor does one that is still being executed.
+
+        Args:
+            state: how this attempt, the run's last one, ended.
+            max_attempts: how often a run may fail or crash.
+        """
+        if state not in (State.FAILED, State.CRASHED, State.PREEMPTED) or self.number < max_attempts:
+            return False
+        ends = [Attempt(self.run, number).end() for number in range(1, self.number)]
+        failures = sum(end is None or end.outcome is State.FAILED for end in ends)
+        return failures + (state is not State.PREEMPTED) >= max_attempts
+
     def unseen(self) -> bool:
         """Tell whether it is being executed, if at all, where this process cannot look."""
         if self.end() is not None:

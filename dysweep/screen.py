@@ -15,11 +15,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dysweep.agent import duration
 from dysweep.errors import LanguageError
 from dysweep.preview import Preview, differences
 from dysweep.runs import State
-from dysweep.status import RunStatus, SweepStatus, ago, short, short_path
+from dysweep.status import RunStatus, SweepStatus
+from dysweep.text import ago, count, duration, last_line, short, short_path, short_value
 
 _COLOURS = {
     State.FINISHED.value: "green",
@@ -32,9 +32,16 @@ _COLOURS = {
 }
 _WIDTH_OF_FILES = 1000
 _BAR_WIDTH = 40
+_LONGEST_TREE = 100
 _SHOWN_RUNS = 20
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_OF_SILENCE = 60
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does where rich has no part in it; rich itself exits with 1."""
+        raise BrokenPipeError
 
 
 def show(drawn: RenderableType) -> None:
@@ -44,7 +51,13 @@ def show(drawn: RenderableType) -> None:
 
 def console() -> Console:
     """Give the console that writes to stdout."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False, soft_wrap=False)
+    return _Console(
+        width=None if sys.stdout.isatty() else _WIDTH_OF_FILES,
+        highlight=False,
+        soft_wrap=False,
+        markup=False,  # a value may hold [/INST] or :smile:
+        emoji=False,
+    )
 
 
 def watch(look: Callable[[], SweepStatus]) -> SweepStatus:
@@ -81,10 +94,10 @@ def sweep(status: SweepStatus) -> Group:
 
 def preview(seen: Preview, most: int) -> Group:
     """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
-    many = "as many runs as W&B chooses" if seen.grid is None else f"{seen.grid.size} runs"
+    many = "as many runs as W&B chooses" if seen.grid is None else f"{count(seen.grid.size)} runs"
     table = Table.grid(padding=(0, 2))
     for name, path, values in seen.parameters():
-        table.add_row(f"  {name}", Text(path, style="dim"), values)
+        table.add_row(f"  {short_value(name)}", Text(path, style="dim"), values)
     parts: list[RenderableType] = [Text(many, style="bold"), table]
     for place, assignment in enumerate(islice(seen.assignments(), most), start=1):
         parts.append(Text(f"run {place}: {short(assignment)}", style="bold"))
@@ -93,7 +106,8 @@ def preview(seen: Preview, most: int) -> Group:
         except LanguageError as error:
             parts.append(Text(f"  will fail: {error}", style="red"))
             continue
-        for path, old, new in differences(seen.definition.base_config, config):
+        for path, *changed in differences(seen.definition.base_config, config):
+            old, new = (None if tree is None else short_value(tree, _LONGEST_TREE) for tree in changed)
             line = Text(f"  {path}: ")
             if old == new:
                 parts.append(line.append(f"{old} (kept)", style="dim"))
@@ -110,13 +124,13 @@ def _bar(status: SweepStatus) -> RenderableType:
     shown = Table.grid(padding=(0, 2))
     words = Text()
     for state, number in counts.items():
-        words.append(f"{number} {state}", style=_COLOURS[state]).append("  ")
+        words.append(f"{count(number)} {state}", style=_COLOURS[state]).append("  ")
     if status.total is None:
         shown.add_row(words)
     else:
         done = _COLOURS[State.FINISHED.value]
         bar = ProgressBar(status.total, finished, width=_BAR_WIDTH, complete_style=done, finished_style=done)
-        shown.add_row(bar, f"{finished}/{status.total}", words)
+        shown.add_row(bar, f"{finished}/{count(status.total)}", words)
     return shown
 
 
@@ -140,13 +154,12 @@ def _state(run: RunStatus) -> Text:
 def _attention_row(run: RunStatus) -> list[str | Text]:
     attempts = f"{run.attempts} attempt{'s' if run.attempts != 1 else ''}"
     reason = f"{run.error['type']}: {run.error['message']}" if run.error else f"on {run.host}"
-    lines = reason.strip().splitlines()
     return [
         f"  {run.run_id}",
         _state(run),
-        f"{attempts}, set aside" if run.set_aside else attempts,
+        f"given up after {attempts}" if run.set_aside else attempts,
         f"{ago(run.ended or run.started)} ago",
-        lines[-1] if lines else "",
+        last_line(reason),
     ]
 
 
@@ -184,8 +197,10 @@ def sweeps(found: list[SweepStatus]) -> Table:
     table = Table.grid(padding=(0, 2))
     for status in found:
         counts = status.counts
-        of_all = "" if status.total is None else f"/{status.total}"
-        others = ", ".join(f"{number} {state}" for state, number in counts.items() if state != State.FINISHED)
+        of_all = "" if status.total is None else f"/{count(status.total)}"
+        others = ", ".join(
+            f"{count(number)} {state}" for state, number in counts.items() if state != State.FINISHED
+        )
         table.add_row(
             status.sweep.sweep_id,
             str(status.sweep.sweep_configuration.get("name") or ""),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from html import escape
@@ -19,6 +19,7 @@ from dysweep.legacy import NAME, OldRun, find_old, is_old, old_runs, unadopted
 from dysweep.liveness import Owner
 from dysweep.offline import Grid
 from dysweep.runs import Attempt, End, RunDirectory, State
+from dysweep.text import as_on_a_terminal, short_value
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
 _SHOWN_ROWS = 50
@@ -54,7 +55,7 @@ class RunStatus:
         run_id: its id.
         name: its name in W&B; None if W&B chose it.
         state: pending, running, finished, failed, preempted, killed or crashed.
-        set_aside: whether it has failed or crashed so often that `resume` leaves it alone.
+        set_aside: whether it is given up: it has failed or crashed so often that `resume` leaves it alone.
         assignment: what the sweep chose.
         attempts: how often it was started.
         host: where its last attempt runs or ran.
@@ -132,7 +133,7 @@ class SweepStatus:
         return {state.value: counts[state.value] for state in State if counts[state.value]}
 
     def to_json(self) -> str:
-        """Write everything as one JSON text; keys are only ever added to it."""
+        """Write everything as one JSON text; keys are only ever added. NaN and infinity are null."""
         sweep = self.sweep
         return json.dumps(
             {
@@ -144,9 +145,10 @@ class SweepStatus:
                 "total": self.total,
                 "counts": self.counts,
                 "damaged": list(self.damaged),
-                "runs": [asdict(run) for run in self.runs],
+                "runs": [_strict(asdict(run)) for run in self.runs],
             },
             indent=1,
+            allow_nan=False,
         )
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
@@ -208,8 +210,24 @@ class SweepStatus:
         return text.getvalue()
 
 
+def _strict(tree: Any) -> Any:
+    """Return a tree as every parser of JSON takes it, which knows no NaN and no infinity."""
+    if isinstance(tree, dict):
+        return {key: _strict(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_strict(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
 def _cells(line: list[Any]) -> str:
-    return "".join(f"<td>{escape('' if cell is None else str(cell))}</td>" for cell in line)
+    return "".join(map(_cell, line))
+
+
+def _cell(value: Any) -> str:
+    whole = "" if value is None else str(value)
+    shown = short_value(whole)
+    title = f' title="{escape(whole)}"' if shown != whole else ""
+    return f"<td{title}>{escape(shown)}</td>"
 
 
 def read_status(directory: SweepDirectory, max_attempts: int, details: bool = True) -> SweepStatus:
@@ -217,7 +235,7 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
 
     Args:
         directory: the sweep's directory.
-        max_attempts: how often a run may fail or crash before it is set aside.
+        max_attempts: how often a run may fail or crash before it is given up.
         details: of finished runs read more than that they have finished, which takes twice as long.
 
     Raises:
@@ -258,13 +276,11 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
     _, owner, end = ends[-1] if ends else (None, None, None)
     state = end.outcome if end else State.PENDING if last is None else last.state()
     spans = [_seconds(its.started, its_end.ended) for _, its, its_end in ends if its and its_end]
-    failures = sum(its_end is None or its_end.outcome is State.FAILED for _, _, its_end in ends)
-    lost = state in (State.FAILED, State.CRASHED)
     return RunStatus(
         run_id=run.run_id,
         name=record.get("name"),
         state=str(state),
-        set_aside=lost and failures >= max_attempts,
+        set_aside=last is not None and last.given_up(state, max_attempts),
         assignment=record["assignment"],
         attempts=len(attempts),
         host=owner.host if owner else None,
@@ -344,41 +360,14 @@ def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
 
 
 def last_log(directory: SweepDirectory, run_id: str) -> str:
-    """Give what the last attempt of a run has printed.
+    """Return what the last attempt of a run has printed, as a terminal shows it.
 
     Raises:
         NotFoundError: there is no such run, or it has not been started.
     """
     if old := find_old(directory, run_id):
-        return old.log
+        return as_on_a_terminal(old.log)
     last = directory.run(run_id).last_attempt()
     if last is None or not last.log_path.exists():
         raise NotFoundError(f"{run_id}: it has not been started, so there is no log")
-    return last.log_path.read_text(encoding="utf-8", errors="replace")
-
-
-def short_path(path: Path) -> Path:
-    """Give a path as people write it, from the working directory on if it is below."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def ago(started: str | None) -> str:
-    """Write for people how long ago a time was: `40 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
-    if started is None:
-        return "?"
-    seconds = int((datetime.now(timezone.utc) - datetime.fromisoformat(started)).total_seconds())
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{max(0, seconds)} s"
-
-
-def short(items: Mapping[str, Any]) -> str:
-    """Write an assignment or metrics in one line: `lr=0.1, model=net`."""
-    return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in items.items()
-    )
+    return as_on_a_terminal(last.log_path.read_bytes().decode("utf-8", errors="replace"))

@@ -14,6 +14,7 @@ LAYERS = [
     {"arguments"},
     {"parallel", "report", "screen"},
     {"agent", "location", "naming", "preview", "sync"},
+    {"progress"},
     {"execution", "lost", "status"},
     {"capture", "isolation", "legacy", "offline", "run_tracking", "signals"},
     {"tracking"},
@@ -27,7 +28,7 @@ LAYERS = [
     {"typed"},
     {"tree"},
     {"evaluate", "settings_file"},
-    {"files", "ranks"},
+    {"files", "metric", "ranks", "text"},
     {"errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -150,7 +150,7 @@ def test_what_keeps_failing_is_set_aside(capsys):
     assert run("always_fails", "--sweep_id", sweep_id, "--resume", "--max_attempts", "2") == 1
     capsys.readouterr()
     assert run("always_fails", "--sweep_id", sweep_id, "--resume", "--max_attempts", "2") == 0
-    assert f"{sweep_id}-0001: set aside after 2 failed attempts" in capsys.readouterr().err
+    assert f"{sweep_id}-0001: given up after 2 attempts" in capsys.readouterr().err
 
 
 def test_a_rerun_starts_from_scratch_and_keeps_the_old_checkpoint(capsys):

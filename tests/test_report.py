@@ -189,12 +189,14 @@ def data(browser, chart, expression):
 
 
 def test_values_that_look_alike_stay_apart(page):
-    folders = ["/data/experiments/imagenet/resnet50", "/data/experiments/imagenet/resnet101"]
-    values = [*folders, 0.999999, 0.9999999, 1, "1", True, None]
+    folders = [f"/data/experiments/imagenet-{size}k/checkpoints/resnet50" for size in (1, 21)]
+    prompts = [f"Answer in one word.\n{line * 20}\nANSWER:" for line in ("Think.\n", "Guess.\n")]
+    values = [*folders, *prompts, 0.999999, 0.9999999, 1, "1", True, None]
     drawn({"x": {"sweep": True, "values": values}}, [{"x": value} for value in values])
     browser = page("report.html")
     labels = data(browser, 1, "t.x")
     assert len(set(labels)) == len(values) and labels[0] == f'"{folders[0]}"'
+    assert max(map(len, labels)) < 80
     assert data(browser, 0, "t.dimensions[0].ticktext.length") == len(values)
 
 

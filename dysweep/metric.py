@@ -1,0 +1,50 @@
+"""The metric of a sweep: under which name its runs have logged it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_AGGREGATES = {
+    "minimize": ("min", "best", "last", "mean", "max", "first", "sum"),
+    "maximize": ("max", "best", "last", "mean", "min", "first", "sum"),
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a sweep is to optimize.
+
+    Args:
+        name: the metric's name.
+        goal: minimize or maximize.
+    """
+
+    name: str
+    goal: str = "minimize"
+
+    @classmethod
+    def of(cls, sweep_configuration: Mapping[str, Any]) -> Metric | None:
+        """Return the metric that a sweep declares; None if it declares none."""
+        declared = sweep_configuration.get("metric")
+        name = declared.get("name") if isinstance(declared, dict) else None
+        return cls(str(name), str(declared.get("goal") or "minimize")) if name and declared else None
+
+    def logged_as(self, logged: Collection[str]) -> str | None:
+        """Return the name under which it was logged: its own, or what fits the goal of its aggregates.
+
+        `define_metric("acc", summary="min,max")` keeps `acc.min` and `acc.max`.
+        """
+        aggregates = _AGGREGATES.get(self.goal, _AGGREGATES["minimize"])
+        names = (self.name, *(f"{self.name}.{each}" for each in aggregates))
+        return next((name for name in names if name in logged), None)
+
+    def meant(self, logged: Collection[str]) -> str | None:
+        """Return the logged name that is most like the metric's; None if none is like it."""
+        word = self.name.lower()
+        holding = [name for name in logged if word in name.lower() or name.lower() in word]
+        return min(holding, key=len, default=None) or next(
+            iter(difflib.get_close_matches(self.name, logged, n=1)), None
+        )
