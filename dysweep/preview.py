@@ -22,6 +22,7 @@ logger = logging.getLogger("dysweep")
 
 _COMPARED_RUNS = 2_000
 _WRITTEN_RUNS = 10_000
+_LONGEST_VALUES = 80
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,14 @@ def values_of(parameter: dict[str, Any], most: int = 8) -> str:
     values = parameter.get("values", [parameter["value"]] if "value" in parameter else None)
     if values is None:
         return " ".join(f"{key} {short_value(value)}" for key, value in parameter.items())
-    more = f", ... ({len(values)} values)" if len(values) > most else ""
-    return ", ".join(map(short_value, values[:most])) + more
+    shown: list[str] = []
+    for value in values[:most]:
+        shown.append(short_value(value))
+        if len(shown) > 1 and sum(map(len, shown)) > _LONGEST_VALUES:
+            shown.pop()
+            break
+    more = f", ... ({len(values)} values)" if len(values) > len(shown) else ""
+    return ", ".join(shown) + more
 
 
 def differences(base: Any, config: Any, path: Path = ()) -> Iterator[tuple[str, str | None, str | None]]:

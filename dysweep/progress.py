@@ -16,7 +16,6 @@ from dysweep.text import count, duration, estimate, short, short_value
 logger = logging.getLogger("dysweep")
 
 _LONGEST_NAME = 60
-_WIDEST_PLACE = 6
 
 
 class Progress:
@@ -88,7 +87,7 @@ class Progress:
         if self.total is None:
             return count(place)
         of_all = count(self.total)
-        return f"{place:{min(len(of_all), _WIDEST_PLACE)}}/{of_all}"
+        return f"{place:{len(of_all)}}/{of_all}" if of_all.isdecimal() else f"{place}/{of_all}"
 
     def _estimate(self, place: int) -> str:
         if self.total is None:

@@ -59,7 +59,7 @@ def count(number: int) -> str:
     if number < _LARGEST_COUNT:
         return str(number)
     exponent = int(math.log10(number))
-    return f"{number // 10 ** (exponent - 1) / 10}e{exponent}"
+    return f"{number / 10**exponent:.1f}e{exponent}"
 
 
 def duration(seconds: float) -> str:

@@ -131,7 +131,9 @@ def test_a_failing_run_does_not_stop_the_agent_and_is_resumed(capsys):
     err = capsys.readouterr().err
     assert "ValueError: the loss is nan" in err and 'raise ValueError("the loss is nan")' in err
     assert "3 runs finished, 1 not; results in" in err
-    assert "of the whole sweep: 1 failed; --resume True goes on with them" in err
+    resume = f"--sweep_id {directory().sweep.sweep_id} --resume"
+    command = f"dysweep_run_resume --package functions --function fails_at_first {resume}"
+    assert f"in the whole sweep: 1 failed; to resume: {command}" in err.splitlines()
     assert states() == [State.FINISHED, State.FINISHED, State.FAILED, State.FINISHED]
     sweep_id = directory().sweep.sweep_id
     attempt = directory().run(f"{sweep_id}-0003").last_attempt()
@@ -174,8 +176,9 @@ def test_a_signal_lets_the_function_clean_up_and_resume_goes_on(start, capsys, n
     wait_for("dysweep_logs/*/runs/*/checkpoint/started")
     agent.send_signal(number)
     _, err = agent.communicate()
+    work = [*arguments[:4], "--sweep_id", directory().sweep.sweep_id]
     assert agent.returncode == 128 + number
-    assert "Traceback" not in err and "--resume True goes on" in err
+    assert "Traceback" not in err and f"to resume: dysweep_run_resume {' '.join(work)} --resume" in err
     assert states() == [State.PREEMPTED]
     wait_for("dysweep_logs/*/runs/*/checkpoint/saved")
     assert run("waits", "--sweep_id", directory().sweep.sweep_id, "--resume") == 0
@@ -302,17 +305,20 @@ def test_a_killed_process_leaves_a_crashed_run_that_is_resumed(start):
 def test_an_agent_that_finds_nothing_new_names_what_is_lost(capsys):
     run("always_fails", "-c", "config.yaml")
     capsys.readouterr()
+    sweep_id = directory().sweep.sweep_id
+    command = f"dysweep_run_resume --package functions --function record --sweep_id {sweep_id}"
     assert run("record", "--sweep_id", directory().sweep.sweep_id) == 0
     assert capsys.readouterr().err.splitlines() == [
         "no run was left to execute",
-        "of the whole sweep: 4 failed; --resume True goes on with them",
+        f"in the whole sweep: 4 failed; to resume: {command} --resume",
     ]
     work = ["--sweep_id", directory().sweep.sweep_id, "--resume"]
     assert run("always_fails", *work) == 1
     capsys.readouterr()
     assert run("record", *work, "--max_attempts", "2") == 0
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "of the whole sweep: 4 set aside; --rerun failed executes them again"
+    many = "4 given up after 2 failed attempts or more"
+    assert last == f"in the whole sweep: {many}; to rerun: {command} --max_attempts 2 --rerun failed"
 
 
 def test_trees_that_an_existing_sweep_does_not_use_are_named(capsys):
