@@ -33,6 +33,7 @@ _COLOURS = {
 _WIDTH_OF_FILES = 1000
 _BAR_WIDTH = 40
 _LONGEST_TREE = 100
+_LONGEST_PATH = 80
 _SHOWN_RUNS = 20
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_OF_SILENCE = 60
@@ -97,7 +98,7 @@ def preview(seen: Preview, most: int) -> Group:
     many = "as many runs as W&B chooses" if seen.grid is None else f"{count(seen.grid.size)} runs"
     table = Table.grid(padding=(0, 2))
     for name, path, values in seen.parameters():
-        table.add_row(f"  {short_value(name)}", Text(path, style="dim"), values)
+        table.add_row(f"  {short_value(name)}", Text(short_value(path, _LONGEST_PATH), style="dim"), values)
     parts: list[RenderableType] = [Text(many, style="bold"), table]
     for place, assignment in enumerate(islice(seen.assignments(), most), start=1):
         parts.append(Text(f"run {place}: {short(assignment)}", style="bold"))
@@ -108,7 +109,7 @@ def preview(seen: Preview, most: int) -> Group:
             continue
         for path, *changed in differences(seen.definition.base_config, config):
             old, new = (None if tree is None else short_value(tree, _LONGEST_TREE) for tree in changed)
-            line = Text(f"  {path}: ")
+            line = Text(f"  {short_value(path, _LONGEST_PATH)}: ")
             if old == new:
                 parts.append(line.append(f"{old} (kept)", style="dim"))
                 continue

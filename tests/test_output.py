@@ -122,7 +122,7 @@ def test_values_of_many_lines_are_one_short_line_everywhere_and_whole_for_script
     for text in (told, err, runs):
         assert max(len(line.rstrip()) for line in text.splitlines()) < 150
         assert "[/INST]" in text or "down.\\n" in text
-    assert max(len(line.rstrip()) for line in drawn.splitlines()) < 400 and len(drawn.splitlines()) == 9
+    assert max(len(line.rstrip()) for line in drawn.splitlines()) < 220 and len(drawn.splitlines()) == 9
     status = json.loads(shown(capsys, sweep_id, "--json"))
     assert [run["assignment"]["prompt"] for run in status["runs"]] == PROMPTS
     shown(capsys, sweep_id, "--csv", "runs.csv")
