@@ -32,7 +32,8 @@ _COLOURS = {
 }
 _WIDTH_OF_FILES = 1000
 _BAR_WIDTH = 40
-_LONGEST_TREE = 100
+_LONGEST_TEXT = 100
+_LONGEST_TREE = 400
 _LONGEST_PATH = 80
 _SHOWN_RUNS = 20
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -108,7 +109,7 @@ def preview(seen: Preview, most: int) -> Group:
             parts.append(Text(f"  will fail: {error}", style="red"))
             continue
         for path, *changed in differences(seen.definition.base_config, config):
-            old, new = (None if tree is None else short_value(tree, _LONGEST_TREE) for tree in changed)
+            old, new = map(_tree, changed)
             line = Text(f"  {short_value(path, _LONGEST_PATH)}: ")
             if old == new:
                 parts.append(line.append(f"{old} (kept)", style="dim"))
@@ -117,6 +118,12 @@ def preview(seen: Preview, most: int) -> Group:
             line.append(" -> " if None not in (old, new) else "", style="dim")
             parts.append(line.append("(removed)" if new is None else new, style="green"))
     return Group(*parts)
+
+
+def _tree(written: str | None) -> str | None:
+    """Shorten a tree that is written as JSON: a text to its two ends, other trees only if they are huge."""
+    most = _LONGEST_TEXT if written is not None and written.startswith('"') else _LONGEST_TREE
+    return None if written is None else short_value(written, most)
 
 
 def _bar(status: SweepStatus) -> RenderableType:
