@@ -22,7 +22,7 @@ from typing import Any
 from dysweep import evaluate, parallel
 from dysweep.arguments import StatusOptions, additional_arguments, commented, parse, parse_status
 from dysweep.checkpoint import Sweep, SweepDirectory
-from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest
+from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest, text_of
 from dysweep.execution import Job
 from dysweep.files import user_path
 from dysweep.location import Location
@@ -400,13 +400,24 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
         raise ConfigError(f"--package: {package!r} is a path; write it as a module's name: {dotted}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # for the whole process: the function may import its neighbours later
+    argv, sys.argv = (
+        sys.argv,
+        [package],
+    )  # a parser in the module gets its own words
     try:
         module = evaluate.import_name(package)
+    except SystemExit as error:
+        raise FunctionError(
+            f"--package: {package!r} ends its process while it is imported (exit code {error.code}); "
+            'put what reads its command line below `if __name__ == "__main__":`'
+        ) from None
     except Exception as error:
         traceback.print_exception(error.with_traceback(_users_part(error.__traceback__)))
         raise FunctionError(
-            f"--package: {package!r} cannot be imported ({type(error).__name__}: {error})"
+            f"--package: {package!r} cannot be imported ({type(error).__name__}: {text_of(error)})"
         ) from None
+    finally:
+        sys.argv = argv
     if module is None:
         raise FunctionError(
             f"--package: there is no module {package!r}; it is looked for in the working directory "

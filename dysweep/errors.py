@@ -158,3 +158,11 @@ def misspelt(word: str, known: Iterable[str]) -> str | None:
     texts = [name for name in known if isinstance(name, str)]  # a key of YAML may be a number
     others = [name for name in texts if re.sub(r"\d", "", name) != same_but_for_digits]
     return next(iter(difflib.get_close_matches(word, others, n=1, cutoff=0.75)), None)
+
+
+def text_of(error: BaseException) -> str:
+    """Give an exception's text, also if its author's code for it fails."""
+    try:
+        return str(error)
+    except Exception as problem:  # its author's own bug
+        return f"(its text cannot be made: {type(problem).__name__})"

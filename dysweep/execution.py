@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dysweep.capture import captured
 from dysweep.checkpoint import Sweep
-from dysweep.errors import FunctionError, LanguageError, Preempted, TrackingError
+from dysweep.errors import FunctionError, LanguageError, Preempted, TrackingError, text_of
 from dysweep.isolation import isolated
 from dysweep.runs import Attempt, Heartbeat, State
 from dysweep.signals import StopSignals
@@ -265,14 +265,6 @@ def _users_part(error: BaseException) -> TracebackType | None:
 
 def _described(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__name__, "message": text_of(error), "traceback": _traceback(error)}
-
-
-def text_of(error: BaseException) -> str:
-    """Give an exception's text, also if its author's code for it fails."""
-    try:
-        return str(error)
-    except Exception as problem:  # its author's own bug
-        return f"(its text cannot be made: {type(problem).__name__})"
 
 
 def _traceback(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dysweep import evaluate
-from dysweep.errors import ConfigError, closest
+from dysweep.errors import ConfigError, closest, text_of
 from dysweep.offline import NameOf
 from dysweep.space import Space
 
@@ -86,7 +86,9 @@ def naming(
         try:
             return str(change(copy.deepcopy(tree), name or _readable(assignment)))
         except Exception as error:
-            raise ConfigError(f"run_name_changer: it failed with {type(error).__name__}: {error}") from error
+            raise ConfigError(
+                f"run_name_changer: it failed with {type(error).__name__}: {text_of(error)}"
+            ) from error
 
     return name_of
 
@@ -101,7 +103,7 @@ def _load_changer(changer: str | Mapping[str, Any], allow_eval: bool) -> Callabl
     try:
         return evaluate.load_function(text, function_of_interest)
     except Exception as error:
-        raise ConfigError(f"run_name_changer: {text!r} gives no function ({error})") from None
+        raise ConfigError(f"run_name_changer: {text!r} gives no function ({text_of(error)})") from None
 
 
 def _code_of(changer: str | Mapping[str, Any]) -> tuple[str, str | None]:

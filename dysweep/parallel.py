@@ -29,8 +29,9 @@ from dysweep.errors import (
     Preempted,
     TrackingError,
     closest,
+    text_of,
 )
-from dysweep.execution import Job, Result, text_of
+from dysweep.execution import Job, Result
 from dysweep.files import load_file
 from dysweep.isolation import own_environment
 from dysweep.legacy import NAME, is_old

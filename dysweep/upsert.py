@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dysweep.errors import LanguageError
+from dysweep.errors import LanguageError, text_of
 from dysweep.evaluate import inline_expression, load_function
 from dysweep.tree import (
     EVAL,
@@ -335,7 +335,7 @@ class _Upsert:
             raise
         except (Exception, SystemExit) as error:
             raise LanguageError(
-                format_path(path), f"the code failed: {type(error).__name__}: {error}"
+                format_path(path), f"the code failed: {type(error).__name__}: {text_of(error)}"
             ) from error
         return copy_tree(result, path)
 

@@ -216,3 +216,22 @@ def test_argparse_in_the_function_sees_its_own_defaults(start):
     work = ["--package", "script", "--function", "main", "--sweep_id", sweep_id, "--resume", "False"]
     out, err = start("dysweep_run_resume", *work).communicate()
     assert out.count("ARGS no") == 2, err
+
+
+@pytest.mark.parametrize(("options", "code"), [("default=3", 0), ("required=True", 2)])
+def test_argparse_at_the_import_of_the_module_gets_its_own_words(start, options, code):
+    Path("script.py").write_text(
+        "import argparse\n"
+        "parser = argparse.ArgumentParser()\n"
+        f"parser.add_argument('--epochs', {options})\n"
+        "args = parser.parse_args()\n"
+        "def main(config, checkpoint_dir): pass\n"
+    )
+    process = start(
+        "dysweep_run_resume", "--package", "script", "--function", "main", "--sweep_id", created()
+    )
+    _, err = process.communicate()
+    assert process.returncode == code and "Traceback" not in err
+    if code:
+        assert "usage: script" in err and "script: error: the following arguments are required" in err
+        assert 'below `if __name__ == "__main__":`' in err
