@@ -151,7 +151,7 @@ def test_a_directory_damaged_by_hand_loses_at_most_the_damaged_run(caplog, file,
     def fails(config, checkpoint_dir):
         raise ValueError
 
-    dysweep_run_resume(function=fails, sweep_id=sweep_id)
+    dysweep_run_resume(function=fails, sweep_id=sweep_id, raise_errors=False)
     directory = SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
     [damaged, *others] = directory.runs()
     spoil(damaged.path / file, damage)

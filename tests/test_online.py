@@ -187,7 +187,7 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
         return requests[kind, 1] - per_run(kind)
 
     assert at_start("fresh") <= at_start("plain") + 2
-    assert at_start("crowded") == at_start("fresh")
+    assert at_start("crowded") <= at_start("fresh") + 2  # a busy machine makes a request or two more
     assert at_start("local") <= at_start("plain")
     # Its own agent, whether W&B knows the run already, and what the server can do for that.
     assert max(map(per_run, ("fresh", "crowded", "local"))) <= per_run("plain") + 3
