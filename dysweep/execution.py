@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import functools
 import importlib.util
 import inspect
 import logging
@@ -11,7 +10,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -71,34 +70,6 @@ class Job:
             ) from None
         if self.use_lightning_logger and not importlib.util.find_spec("lightning"):
             raise FunctionError("use_lightning_logger needs Lightning: pip install 'dysweep[lightning]'")
-
-
-_TO_RUN = "give a function that runs it, as `def main(**kwargs): asyncio.run(train(**kwargs))`"
-
-
-def _started_elsewhere(function: Callable[..., Any]) -> str | None:
-    """Say what kind of function it is if a call only makes an object that other code has to run.
-
-    A decorator may run what it wraps, so only the outermost function counts.
-    """
-    while isinstance(function, functools.partial):
-        function = function.func
-    if not inspect.isroutine(function) and not inspect.isclass(function):
-        function = type(function).__call__
-    if inspect.iscoroutinefunction(function):
-        return "it is an async function"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        return "it is a generator function (it contains `yield`)"
-    return None
-
-
-def _not_run(value: Any) -> FunctionError | None:
-    """Give the error of a function that returned what other code has to run; nothing was trained."""
-    if not isinstance(value, (Coroutine, Generator, AsyncGenerator)):
-        return None
-    if not isinstance(value, AsyncGenerator):
-        value.close()  # or Python would warn that it was never awaited
-    return FunctionError(f"the function returned a {type(value).__name__}, which nothing runs; {_TO_RUN}")
 
 
 @dataclass(frozen=True)
@@ -167,10 +138,8 @@ def run_attempt(
                 arguments["logger"] = _lightning_logger(run.run)
             with isolated(), run.shared(), stop.interrupting():
                 value = _call(job.function, arguments)
-                error = _not_run(value)
         except BaseException as raised:
             error = raised.with_traceback(_users_part(raised))
-        value = value if error is None else None
         outcome = State.CRASHED if attempt.superseded() else _outcome(error, stop)
         if outcome is State.CRASHED:
             logger.warning("%s: another process has taken it over; stopped here", attempt.run.run_id)

@@ -1,125 +1,237 @@
-"""What may be given as the function: anything whose call does the work."""
+"""Functions of every kind, one call from Python, and what 0.1's users wrote."""
 
 import asyncio
+import enum
 import functools
-import warnings
+import re
+import typing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from dysweep import FunctionError, cli, dysweep_run_resume
-from dysweep.checkpoint import SweepDirectory
+from dysweep import (
+    ConfigError,
+    FunctionError,
+    dysweep_run_resume,
+    open_sweep,
+    parse_dictionary_onto_dataclass,
+)
 
-BASE = {"lr": 0.1, "data": {"dataset": "mnist"}}
 SPACE = {"lr": {"sweep": True, "values": [0.5, 0.25]}}
-CONFIG = """
-base_config: {lr: 0.1}
-sweep_configuration: {lr: {sweep: true, values: [0.5, 0.25]}}
-"""
 
 
 def created(**settings):
-    return dysweep_run_resume(base_config=BASE, sweep_configuration=SPACE, **settings)
+    return dysweep_run_resume(base_config={"lr": 0.1}, sweep_configuration=SPACE, **settings)
 
 
-def ends_of(sweep_id):
-    directory = SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
-    return [directory.run(run_id).last_attempt().end() for run_id in sorted(directory.run_ids())]
-
-
-async def waits(config, checkpoint_dir):
+async def works_later(config, checkpoint_dir):
     pass
 
 
-def yields(config, checkpoint_dir):
-    yield config
+def generates(config, checkpoint_dir):
+    yield
 
 
-async def waits_and_yields(config, checkpoint_dir):
-    yield config
+async def generates_later(config, checkpoint_dir):
+    yield
 
 
-class Trainer:
-    def __init__(self, config=None, checkpoint_dir=None):
-        self.config = config
-
+class Later:
     async def __call__(self, config, checkpoint_dir):
         pass
 
-    async def train(self, config, checkpoint_dir):
-        pass
 
-    def test(self, config, checkpoint_dir):
-        return config["lr"]
-
-
-FUNCTIONS_THAT_WAIT = {
-    "async def": (waits, "async function"),
-    "a generator": (yields, "generator function"),
-    "an async generator": (waits_and_yields, "generator function"),
-    "a partial": (functools.partial(functools.partial(waits), config=None), "async function"),
-    "a method": (Trainer().train, "async function"),
-    "an object": (Trainer(), "async function"),
-    "a partial of an object": (functools.partial(Trainer()), "async function"),
-}
-
-
-@pytest.mark.parametrize("function, kind", FUNCTIONS_THAT_WAIT.values(), ids=FUNCTIONS_THAT_WAIT)
-def test_a_function_whose_call_does_nothing_yet_is_refused(function, kind):
+@pytest.mark.parametrize(
+    "function", [works_later, generates, generates_later, Later(), functools.partial(works_later)]
+)
+def test_a_function_whose_call_does_nothing_yet_is_refused(function):
     sweep_id = created()
-    with pytest.raises(FunctionError, match=f"{kind}.* so calling it does not run it; give a function that"):
+    with pytest.raises(FunctionError, match="does nothing yet"):
         dysweep_run_resume(sweep_id=sweep_id, function=function)
-    assert list(Path("dysweep_logs").glob("*/runs/*")) == []
+    assert open_sweep(sweep_id).counts == {"pending": 2}
 
 
-def test_the_command_refuses_an_async_function_before_a_sweep_is_made(tmp_path, capsys):
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    (tmp_path / "waiting.py").write_text("async def main(config, checkpoint_dir):\n    pass\n")
-    assert cli.run_resume(["-c", "config.yaml", "--package", "waiting", "--function", "main"]) == 2
-    err = capsys.readouterr().err
-    assert "main: it is an async function" in err and err.count("\n") == 1
-    assert not Path("dysweep_logs").exists()
-
-
-def logged(function):
-    @functools.wraps(function)
-    def wrapper(**kwargs):
-        return function(**kwargs)
-
-    return wrapper
-
-
-@pytest.mark.parametrize("function", [waits, yields, waits_and_yields])
-def test_a_run_that_returns_what_nothing_runs_has_failed(function, capsys):
+def test_a_call_that_returns_a_coroutine_has_failed():
     sweep_id = created()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dysweep_run_resume(sweep_id=sweep_id, function=logged(function))
-    assert {end.outcome for end in ends_of(sweep_id)} == {"failed"}
-    assert "which nothing runs; give a function that runs it" in ends_of(sweep_id)[0].error["message"]
-    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(FunctionError, match="returned a coroutine, so nothing has run yet"):
+        dysweep_run_resume(sweep_id=sweep_id, function=lambda **arguments: works_later(**arguments))
+    assert open_sweep(sweep_id).counts == {"failed": 2}
 
 
-def runs(function):
-    @functools.wraps(function)
-    def wrapper(**kwargs):
-        return asyncio.run(function(**kwargs))
-
-    return wrapper
+class Trainer:
+    def train(self, config, checkpoint_dir):
+        pass
 
 
 @pytest.mark.parametrize(
     "function",
     [
-        Trainer,
-        Trainer().test,
-        functools.partial(Trainer.test, Trainer()),
-        runs(waits),
-        functools.partial(dict, a=1),
+        Trainer().train,
+        functools.partial(Trainer.train, None),
+        lambda config, checkpoint_dir: asyncio.run(works_later(config, checkpoint_dir)),
     ],
-    ids=["a class", "a method", "a partial", "a decorator that runs it", "a builtin"],
 )
-def test_everything_else_that_can_be_called_is_called(function):
+def test_what_can_be_called_is_called(function):
     sweep_id = created()
     dysweep_run_resume(sweep_id=sweep_id, function=function)
-    assert [end.outcome for end in ends_of(sweep_id)] == ["finished", "finished"]
+    assert open_sweep(sweep_id).counts == {"finished": 2}
+
+
+def test_one_call_creates_a_sweep_and_works_on_it():
+    seen = []
+    sweep_id = created(function=lambda config, checkpoint_dir: seen.append(config["lr"]))
+    assert seen == [0.5, 0.25] and open_sweep(sweep_id).counts == {"finished": 2}
+
+
+def test_a_file_of_settings_is_accepted(tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "base.yaml").write_text("lr: 0.1")
+    path = folder / "config.yaml"
+    path.write_text("base_config: base.yaml\nsweep_configuration: {lr: {sweep: true, values: [1, 2]}}")
+    for each in (path, str(path)):
+        assert open_sweep(dysweep_run_resume(each)).counts == {"pending": 2}
+    path.write_text("base_cofnig: {}")
+    with pytest.raises(ConfigError, match="config.yaml: base_cofnig: no such setting"):
+        dysweep_run_resume(path)
+
+
+def test_a_call_in_which_every_run_failed_says_so():
+    def fails(config, checkpoint_dir):
+        raise ZeroDivisionError(f"with {config['lr']}")
+
+    with pytest.raises(FunctionError, match="all 2 runs failed, with ZeroDivisionError: with 0.5") as raised:
+        created(function=fails)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+    assert open_sweep(created(function=fails, raise_errors=False)).counts == {"failed": 2}
+    created(function=lambda config, checkpoint_dir: 1 / (config["lr"] - 0.5))  # not every run
+
+
+def test_an_exception_without_a_text_is_a_failed_run():
+    class Odd(Exception):
+        def __str__(self):
+            return self.args[1]
+
+    def fails(config, checkpoint_dir):
+        raise Odd("x")
+
+    runs = open_sweep(created(function=fails, raise_errors=False)).runs
+    assert [(run.state, run.error["type"]) for run in runs] == [("failed", "Odd")] * 2
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Model:
+    class_path: typing.Optional[str] = None  # noqa: UP045 - as 0.1's users wrote it
+    init_args: typing.Optional[dict] = None  # noqa: UP045
+
+
+@dataclass
+class Training:
+    model: typing.Optional[Model] = None  # noqa: UP045
+    models: list[Model] = field(default_factory=list)
+    data: typing.Optional[typing.Dict[str, typing.Any]] = None  # noqa: UP006, UP045
+    betas: tuple[float, float] = (0.9, 0.999)
+    rate: int | float = 0
+    colour: Colour = Colour.RED
+    anything: typing.Any = None
+    kind: typing.Literal["a", "b"] = "a"
+
+
+def test_dataclasses_in_dataclasses_are_understood():
+    made = parse_dictionary_onto_dataclass(
+        {
+            "model": {"class_path": "M", "init_args": {"w": 3}},
+            "models": [{"class_path": "A"}, {}],
+            "data": {"dataset": "mnist", "class_path": "not.instantiated"},
+            "betas": [1, 0.5],
+            "rate": 0.5,
+            "colour": "RED",
+            "anything": [{"x": 1}],
+        },
+        Training,
+    )
+    assert made == Training(
+        Model("M", {"w": 3}),
+        [Model("A"), Model()],
+        {"dataset": "mnist", "class_path": "not.instantiated"},
+        (1.0, 0.5),
+        0.5,
+        Colour.RED,
+        [{"x": 1}],
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": {"init_arg": 3}}, "model.init_arg: no such setting; did you mean 'init_args'?"),
+        ({"model": {"init_args": 3}}, "model.init_args: 3 is not a mapping"),
+        ({"models": [{}, {"class_path": 3}]}, "models[1].class_path: 3 is not text"),
+        ({"model": 3}, "model: 3 is not a mapping of Model's fields"),
+        ({"betas": [1]}, "betas: [1] is not a list of 2"),
+        ({"colour": "blue"}, "colour: 'blue' is not red"),
+        ({"kind": "c"}, "kind: 'c' is not a or b"),
+    ],
+)
+def test_a_wrong_value_in_a_dataclass_is_named_with_its_place(given, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_dictionary_onto_dataclass(given, Training)
+
+
+CODE = "def named(conf, run_name):\n  return f\"{conf['lr']}_{run_name}\"\n"
+
+
+@pytest.mark.parametrize(
+    "changer",
+    [
+        {"function_descriptor": CODE},
+        {"expression": CODE, "function_of_interest": "named"},
+        {"expression": "lambda conf, run_name: f\"{conf['lr']}_{run_name}\""},
+        "lambda conf, run_name: f\"{conf['lr']}_{run_name}\"",
+    ],
+)
+def test_changers_of_names_are_understood_as_0_1_had_them(changer):
+    settings = {"run_name_changer": changer, "function": lambda config, checkpoint_dir: None}
+    with pytest.raises(ConfigError, match="allow_eval"):
+        created(**settings)
+    names = [run.name for run in open_sweep(created(**settings, allow_eval=True)).runs]
+    assert all(re.fullmatch(r"0\.(5|25)_[a-z]+-[a-z]+-\d+", name) for name in names)
+    assert len(set(names)) == 2
+
+
+def test_argparse_in_the_function_sees_its_own_defaults(start):
+    Path("script.py").write_text(
+        "import argparse\n"
+        "def main(config, checkpoint_dir):\n"
+        "    parser = argparse.ArgumentParser()\n"
+        "    parser.add_argument('--resume', default='no')\n"
+        "    print('ARGS', parser.parse_args().resume)\n"
+    )
+    sweep_id = created()
+    work = ["--package", "script", "--function", "main", "--sweep_id", sweep_id, "--resume", "False"]
+    out, err = start("dysweep_run_resume", *work).communicate()
+    assert out.count("ARGS no") == 2, err
+
+
+@pytest.mark.parametrize(("options", "code"), [("default=3", 0), ("required=True", 2)])
+def test_argparse_at_the_import_of_the_module_gets_its_own_words(start, options, code):
+    Path("script.py").write_text(
+        "import argparse\n"
+        "parser = argparse.ArgumentParser()\n"
+        f"parser.add_argument('--epochs', {options})\n"
+        "args = parser.parse_args()\n"
+        "def main(config, checkpoint_dir): pass\n"
+    )
+    process = start(
+        "dysweep_run_resume", "--package", "script", "--function", "main", "--sweep_id", created()
+    )
+    _, err = process.communicate()
+    assert process.returncode == code and "Traceback" not in err
+    if code:
+        assert "usage: script" in err and "script: error: the following arguments are required" in err
+        assert 'below `if __name__ == "__main__":`' in err
