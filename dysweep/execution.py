@@ -158,12 +158,11 @@ def _runs_later(function: Callable[..., Any]) -> str | None:
     """Name the kind of function whose call only returns something that is still to be run."""
     while isinstance(function, functools.partial):
         function = function.func
-    called = inspect.unwrap(function)
-    if not (inspect.isfunction(called) or inspect.ismethod(called) or inspect.isclass(called)):
-        called = getattr(called, "__call__", called)  # noqa: B004 - of an object that can be called
-    if inspect.iscoroutinefunction(called):
+    if not inspect.isroutine(function) and not inspect.isclass(function):
+        function = type(function).__call__
+    if inspect.iscoroutinefunction(function):
         return "an async function"
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "a generator"
     return None
 
@@ -260,7 +259,7 @@ def _users_part(error: BaseException) -> TracebackType | None:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
-    return frames or error.__traceback__
+    return frames
 
 
 def _described(error: BaseException) -> dict[str, str]:

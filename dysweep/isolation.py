@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 logger = logging.getLogger("dysweep")
 
@@ -55,7 +56,7 @@ def isolated() -> Iterator[None]:
         stack.callback(setattr, threading, "excepthook", threading.excepthook)
         stack.callback(_put_back_logging, list(logging.root.handlers), logging.root.level)
         stack.callback(os.umask, _umask())
-        stack.callback(_put_back_working_directory, os.getcwd())
+        stack.callback(_put_back_working_directory, Path.cwd())
         if threading.current_thread() is threading.main_thread():
             stack.callback(
                 _put_back_signals, {each: signal.getsignal(each) for each in signal.valid_signals()}
@@ -94,11 +95,11 @@ def _umask() -> int:
     return mask
 
 
-def _put_back_working_directory(path: str) -> None:
-    try:
-        os.chdir(path)
-    except OSError as error:
-        logger.warning("%s: the next run cannot start there (%s)", path, error.strerror)
+def _put_back_working_directory(path: Path) -> None:
+    place = next(each for each in (path, *path.parents) if each.is_dir())
+    os.chdir(place)
+    if place != path:
+        logger.warning("%s: the function has deleted it; the next run starts in %s", path, place)
 
 
 def _put_back_signals(before: dict[int, Callable[..., object] | int | None]) -> None:

@@ -84,11 +84,13 @@ def naming(
         if change is None or tree is None:
             return name
         try:
-            return str(change(copy.deepcopy(tree), name or _readable(assignment)))
+            changed = change(copy.deepcopy(tree), name or _readable(assignment))
         except Exception as error:
-            raise ConfigError(
-                f"run_name_changer: it failed with {type(error).__name__}: {text_of(error)}"
-            ) from error
+            problem = f"{type(error).__name__}: {text_of(error)}"
+            raise ConfigError(f"run_name_changer: it failed with {problem}") from error
+        if not isinstance(changed, str):
+            raise ConfigError(f"run_name_changer: it returned {type(changed).__name__}, and a name is text")
+        return changed
 
     return name_of
 

@@ -172,14 +172,16 @@ def dysweep_run_resume(
     refuse_ranks()
     config = make_config(conf, settings)
     created = config.sweep_id is None
+    if function is not None:
+        Job(function, {}, config.use_lightning_logger).check()  # before anything is created
+    elif not created:
+        raise ConfigError("function: missing; give the function that executes a run")
     if created:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep")
         config = replace(config, sweep_id=create(config))
-        if function is None:
-            return config.sweep_id
     if function is None:
-        raise ConfigError("function: missing; give the function that executes a run")
+        return config.sweep_id
     value = None
     outcomes = []
     errors = []
@@ -191,11 +193,12 @@ def dysweep_run_resume(
             errors.append(result.error)
         value = result.value
     if raise_errors and errors and set(outcomes) == {State.FAILED}:
+        cause = errors[0]
         failed = "the run" if len(outcomes) == 1 else f"all {len(outcomes)} runs"
-        first = f"{type(errors[0]).__name__}: {text_of(errors[0])}"
-        raise FunctionError(f"{failed} failed, with {first} (raise_errors=False lets that pass)") from errors[
-            0
-        ]
+        raise FunctionError(
+            f"sweep {config.sweep_id}: {failed} failed, with {type(cause).__name__}: {text_of(cause)} "
+            "(raise_errors=False lets that pass)"
+        ) from cause
     if created:
         return config.sweep_id
     return value if config.rerun_id is not None or (config.resume and config.count == 1) else None

@@ -234,6 +234,7 @@ def _leave_service() -> None:
         wandb.teardown()
     except Exception as error:  # it tells the one that is dead; wandb 0.31 raises ConnectionResetError
         logger.debug("%r", error)
+    wandb.run = None  # otherwise wandb.agent finishes it once more, which raises in its thread
 
 
 def _final_summary(run: wandb.Run) -> dict[str, Any]:

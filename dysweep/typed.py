@@ -51,13 +51,19 @@ def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T])
 
 
 def _dataclass(given: Mapping[str, Any], cls: Any, path: str) -> Any:
-    hints = typing.get_type_hints(cls)
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError as error:
+        raise ConfigError(f"{cls.__name__}: an annotation cannot be resolved ({error})") from None
     known = {field.name: field for field in fields(cls) if field.init}
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in given.items():
         place = f"{path}.{key}" if path else str(key)
         if key not in known:
             raise ConfigError(f"{place}: no such setting{closest(str(key), known)}")
+        if value is None and known[key].default is None:  # `name: str = None`, as many write it
+            values[key] = None
+            continue
         try:
             values[key] = _value(value, hints[key], place)
         except _Unfit as wanted:
@@ -107,6 +113,8 @@ def _value(value: Any, hint: Any, path: str) -> Any:
 
 
 def _one_of(value: Any, kinds: tuple[Any, ...], path: str) -> Any:
+    if type(value) in kinds:  # 3 for float | int stays 3
+        return value
     wanted = []
     for kind in kinds:
         try:

@@ -52,11 +52,27 @@ def test_a_function_whose_call_does_nothing_yet_is_refused(function):
     assert open_sweep(sweep_id).counts == {"pending": 2}
 
 
-def test_a_call_that_returns_a_coroutine_has_failed():
+def test_a_function_that_cannot_be_called_leaves_no_sweep():
+    for function in (works_later, lambda config: None):
+        with pytest.raises(FunctionError):
+            created(function=function)
+    assert not Path("dysweep_logs").exists()
+
+
+def test_a_call_that_returns_a_coroutine_has_failed(capsys):
     sweep_id = created()
     with pytest.raises(FunctionError, match="returned a coroutine, so nothing has run yet"):
         dysweep_run_resume(sweep_id=sweep_id, function=lambda **arguments: works_later(**arguments))
     assert open_sweep(sweep_id).counts == {"failed": 2}
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def runs_it(function):
+    @functools.wraps(function)
+    def wrapper(*arguments, **keywords):
+        return asyncio.run(function(*arguments, **keywords))
+
+    return wrapper
 
 
 class Trainer:
@@ -69,6 +85,7 @@ class Trainer:
     [
         Trainer().train,
         functools.partial(Trainer.train, None),
+        runs_it(works_later),
         lambda config, checkpoint_dir: asyncio.run(works_later(config, checkpoint_dir)),
     ],
 )
@@ -166,6 +183,17 @@ def test_dataclasses_in_dataclasses_are_understood():
     )
 
 
+@dataclass
+class Loose:
+    name: str = None
+    size: typing.Union[float, int] = 0  # noqa: UP007 - as 0.1's users wrote it
+
+
+def test_a_null_that_is_the_default_and_whole_numbers_stay_what_they_are():
+    made = parse_dictionary_onto_dataclass({"name": None, "size": 3}, Loose)
+    assert made.name is None and type(made.size) is int
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -202,6 +230,12 @@ def test_changers_of_names_are_understood_as_0_1_had_them(changer):
     names = [run.name for run in open_sweep(created(**settings, allow_eval=True)).runs]
     assert all(re.fullmatch(r"0\.(5|25)_[a-z]+-[a-z]+-\d+", name) for name in names)
     assert len(set(names)) == 2
+
+
+@pytest.mark.parametrize("changer", ["lambda conf, run_name: None", "lambda conf, run_name: [1]"])
+def test_a_changer_that_gives_no_text_is_named(changer):
+    with pytest.raises(ConfigError, match="it returned (NoneType|list), and a name is text"):
+        created(run_name_changer=changer, allow_eval=True, function=Trainer().train)
 
 
 def test_argparse_in_the_function_sees_its_own_defaults(start):

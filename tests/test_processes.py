@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -232,14 +233,31 @@ def test_a_second_agent_in_the_same_process_is_refused():
     assert open_sweep(sweep_id).counts == {"finished": 2}
 
 
-def test_the_death_of_wandbs_own_process_does_not_end_the_agent(start):
-    sweep_id = created()
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_the_death_of_wandbs_own_process_does_not_end_the_agent(start, server, monkeypatch, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    sweep_id = dysweep_run_resume(base_config={"lr": 0}, sweep_configuration=SPACE, project="study")
     process = agent(start, "kills_wandb", sweep_id)
     _, err = process.communicate()
     assert process.returncode == 0, err
-    runs = open_sweep(sweep_id).runs
+    runs = sorted(open_sweep(sweep_id).runs, key=lambda run: run.assignment["lr"])
     assert [(run.state, run.metrics) for run in runs] == [("finished", {}), ("finished", {"acc": 1})]
     assert "its last metrics are lost" in err and "Traceback" not in err
+
+
+def test_a_working_directory_that_a_function_deletes_does_not_fail_the_next_run(tmp_path, monkeypatch):
+    root = tmp_path / "logs"
+    sweep_id = dysweep_run_resume(
+        base_config={}, sweep_configuration=SPACE, default_root_dir=str(root), mode="offline"
+    )
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    dysweep_run_resume(
+        default_root_dir=str(root),
+        sweep_id=sweep_id,
+        function=lambda config, checkpoint_dir: shutil.rmtree(tmp_path / "here", ignore_errors=True),
+    )
+    assert open_sweep(sweep_id, root).counts == {"finished": 2}
 
 
 def test_what_a_function_leaves_changed_does_not_reach_the_next_run(tmp_path, monkeypatch):
