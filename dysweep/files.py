@@ -108,6 +108,15 @@ _Dumper.yaml_implicit_resolvers = {
 }
 
 
+def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes these three as they are, in single quotes, and reads them as line breaks.
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
 def dump_yaml(tree: Any) -> str:
     """Write a tree as YAML that `parse_yaml` reads as the same tree."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dysweep import ConfigError, DirectoryError
@@ -131,6 +131,8 @@ def test_merge_keys_mean_what_yaml_says(mappings):
     assert parse_yaml("\n".join(lines), "here") == model
 
 
+@example("\x85")
+@example("a\u2028b")
 @given(st.text(alphabet="0123456789_.:+-eEobx nafty=<~", max_size=8) | st.text(max_size=8))
 def test_any_text_is_written_as_text_for_this_loader_and_for_others(text):
     assert parse_yaml(dump_yaml({"a": [text]}), "here") == {"a": [text]}
