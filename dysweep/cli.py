@@ -400,10 +400,8 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
         raise ConfigError(f"--package: {package!r} is a path; write it as a module's name: {dotted}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # for the whole process: the function may import its neighbours later
-    argv, sys.argv = (
-        sys.argv,
-        [package],
-    )  # a parser in the module gets its own words
+    argv = sys.argv
+    sys.argv = [package]  # a parser in the module gets its own words
     try:
         module = evaluate.import_name(package)
     except SystemExit as error:
