@@ -177,8 +177,9 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
     requests = {}
     for key, (process, server) in agents.items():
         assert process.wait() == 0, process.communicate()
-        sent_by_the_clock = server.requests["sdk"] + server.requests["Heartbeat"]
-        requests[key] = server.requests.total() - sent_by_the_clock
+        # The SDK gathers what it sends of a run by the clock: on a busy machine it sends in more pieces.
+        by_the_clock = ("sdk", "Heartbeat", "file_stream", "UpsertBucket")
+        requests[key] = server.requests.total() - sum(server.requests[name] for name in by_the_clock)
 
     def per_run(kind):
         return requests[kind, 2] - requests[kind, 1]
@@ -187,7 +188,7 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
         return requests[kind, 1] - per_run(kind)
 
     assert at_start("fresh") <= at_start("plain") + 2
-    assert at_start("crowded") <= at_start("fresh") + 2  # a busy machine makes a request or two more
+    assert at_start("crowded") == at_start("fresh")
     assert at_start("local") <= at_start("plain")
     # Its own agent, whether W&B knows the run already, and what the server can do for that.
     assert max(map(per_run, ("fresh", "crowded", "local"))) <= per_run("plain") + 3
