@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, TextIO
+from typing import Any
 
 from dysweep.errors import DirectoryError
+from dysweep.log import discard, is_without_reader
 from dysweep.runs import Attempt
 
 logger = logging.getLogger("dysweep")
@@ -64,14 +65,29 @@ class _Tee:
     It stays the same for all runs, as loggers that the function or its libraries set up keep it.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.log: _Log | None = None
 
     def write(self, text: str) -> int:
         if self.log is not None:
             self.log.write(text)
-        return self.stream.write(text)
+        self._pass_on("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._pass_on("flush")
+
+    def _pass_on(self, method: str, *arguments: str) -> None:
+        """Let the training and its log continue when `head` or a closed terminal has stopped reading."""
+        if self.stream is None:  # as under pythonw
+            return
+        try:
+            getattr(self.stream, method)(*arguments)
+        except OSError as error:
+            if not is_without_reader(error):
+                raise
+            discard(self.stream)
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:

@@ -26,6 +26,7 @@ from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, 
 from dysweep.execution import Job
 from dysweep.files import user_path
 from dysweep.location import Location
+from dysweep.log import discard, say, say_on_stderr
 from dysweep.lost import LOST
 from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
@@ -130,6 +131,7 @@ def status_script() -> None:
 
 
 def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
+    _open_closed_streams()
     code = command()
     if code != 0 and not runs_user_code:
         sys.stdout.flush()
@@ -141,6 +143,17 @@ def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
         end.daemon = True
         end.start()
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Let closed streams (`>&-`) lead nowhere: the next file that is opened would get their number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode))
 
 
 def _guarded(
@@ -157,7 +170,7 @@ def _words(argv: Sequence[str] | None) -> list[str]:
 
 
 def _reported(name: str, command: Callable[[], int]) -> int:
-    parallel.say_on_stderr()
+    say_on_stderr()
     try:
         code = command()
         if sys.stdout is not None:
@@ -165,17 +178,17 @@ def _reported(name: str, command: Callable[[], int]) -> int:
         return code
     except BrokenPipeError as error:
         if not _is_stdout_closed():
-            print(f"{name}: {error}", file=sys.stderr)
+            say(f"{name}: {error}")
             return 1
         return 128 + signal.SIGPIPE
     except DysweepError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        say(f"{name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+        say(f"{name}: interrupted")
         return 128 + signal.SIGINT
     except Preempted as stopped:
-        print(f"{name}: stopped by signal {stopped.signum}", file=sys.stderr)
+        say(f"{name}: stopped by signal {stopped.signum}")
         return 128 + stopped.signum
 
 
@@ -187,9 +200,7 @@ def _is_stdout_closed() -> bool:
         gone.register(number, 0)
         if not any(event & select.POLLERR for _, event in gone.poll(0)):
             return False
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, number)  # for what is still buffered
-        os.close(nothing)
+        discard(sys.stdout)
     except (OSError, ValueError, AttributeError):
         return False
     return True
@@ -206,7 +217,7 @@ def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
         if name in options:
             raise ConfigError(f"--{name}: it needs --dry_run")
     sweep_id = _create_and_describe(config)
-    print(f"next:  {_agent_command(options, config, sweep_id)}", file=sys.stderr)
+    say(f"next:  {_agent_command(options, config, sweep_id)}")
     print(sweep_id)
     return 0
 
@@ -219,7 +230,7 @@ def _dry_run(seen: Preview, folder: str | None, limit: int | None) -> int:
     screen.show(screen.preview(seen, limit or _SHOWN_CONFIGS))
     seen.warn()
     if folder is not None:
-        print(f"{seen.write_configs(Path(folder), limit)} configs in {folder}", file=sys.stderr)
+        say(f"{seen.write_configs(Path(folder), limit)} configs in {folder}")
     return 0
 
 
@@ -281,16 +292,16 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep_id = parallel.create(config)
     directory = parallel.location(config).directory(sweep_id)
     sweep = directory.sweep
-    print(f"sweep {sweep_id}: {_size(sweep)}in {short_path(directory.path)}", file=sys.stderr)
+    say(f"sweep {sweep_id}: {_size(sweep)}in {short_path(directory.path)}")
     if sweep.online:
         from dysweep import tracking
 
-        print(f"  {tracking.page_of(sweep.path)}", file=sys.stderr)
+        say(f"  {tracking.page_of(sweep.path)}")
     described = sweep.compiled.parameters
     names = {name: short_value(name) for name in described}
     width = max(map(len, names.values()))
     for name, parameter in described.items():
-        print(f"  {names[name]:<{width}}  {values_of(parameter)}", file=sys.stderr)
+        say(f"  {names[name]:<{width}}  {values_of(parameter)}")
     return sweep_id
 
 
@@ -345,20 +356,18 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             else:
                 others += 1
     except Preempted as stopped:
-        print(f"stopped by signal {stopped.signum}; to resume: {command} --resume", file=sys.stderr)
+        say(f"stopped by signal {stopped.signum}; to resume: {command} --resume")
         return 128 + stopped.signum
     finally:
         if finished + others:
             directory = _find(config)
             lost = f", {others} not" if others else ""
             runs = "run" if finished == 1 else "runs"
-            print(
-                f"{finished} {runs} finished{lost}; results in {short_path(directory.path)}", file=sys.stderr
-            )
+            say(f"{finished} {runs} finished{lost}; results in {short_path(directory.path)}")
     again = config.resume or config.rerun is not None
     if not finished + others:
         none_left = "no run to resume" if config.resume else "no such run to execute again"
-        print(none_left if again else "no run was left to execute", file=sys.stderr)
+        say(none_left if again else "no run was left to execute")
     if config.rerun_id is None and (others or not finished):
         _tell_of_lost_runs(config, command)
     return 1 if others else 0
@@ -368,16 +377,16 @@ def _tell_of_lost_runs(config: ResumableSweepConfig, command: str) -> None:
     """Name what is left when an agent ends: other agents' runs included."""
     shown = read_status(_find(config), config.max_attempts, details=False)
     for problem in shown.damaged:
-        print(problem, file=sys.stderr)
+        say(problem)
     given_up = Counter(run.state for run in shown.runs if run.set_aside)
     counts = Counter(run.state for run in shown.runs if run.state in LOST and not run.set_aside)
     lost = ", ".join(f"{counts[state]} {state}" for state in LOST if counts[state])
     if lost:
-        print(f"in the whole sweep: {lost}; to resume: {command} --resume", file=sys.stderr)
+        say(f"in the whole sweep: {lost}; to resume: {command} --resume")
     if given_up:
         many = f"{sum(given_up.values())} given up after {config.max_attempts} failed attempts or more"
         which = next(iter(given_up)) if len(given_up) == 1 else "all"
-        print(f"in the whole sweep: {many}; to rerun: {command} --rerun {which}", file=sys.stderr)
+        say(f"in the whole sweep: {many}; to rerun: {command} --rerun {which}")
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dysweep.capture import captured
 from dysweep.checkpoint import Sweep
-from dysweep.errors import FunctionError, LanguageError, Preempted, TrackingError, text_of
+from dysweep.errors import DirectoryError, FunctionError, LanguageError, Preempted, TrackingError, text_of
 from dysweep.isolation import isolated
 from dysweep.runs import Attempt, Heartbeat, State
 from dysweep.signals import StopSignals
@@ -146,12 +146,22 @@ def run_attempt(
         if outcome is State.FAILED and error is not None:
             print(_traceback(error), end="", file=sys.stderr)
         metrics = run.end(0 if outcome is State.FINISHED else 1, preempted=outcome is State.PREEMPTED)
+        if not from_scratch:
+            metrics = dict(sorted({**_earlier_metrics(attempt), **metrics}.items()))
         attempt.finish(outcome, _described(error) if outcome is State.FAILED and error else None, metrics)
         stop.when_received = stop.when_grace_is_over = lambda: None
         stop.run_ended = None
     if isinstance(error, SystemExit) and outcome is State.FINISHED:
         error = None
     return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
+
+
+def _earlier_metrics(attempt: Attempt) -> Mapping[str, float]:
+    try:
+        return attempt.earlier_metrics()
+    except DirectoryError as error:
+        logger.warning("%s; the run keeps only the metrics of its last attempt", error)
+        return {}
 
 
 def _runs_later(function: Callable[..., Any]) -> str | None:

@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import signal
-import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -36,6 +35,7 @@ from dysweep.files import load_file
 from dysweep.isolation import own_environment
 from dysweep.legacy import NAME, is_old
 from dysweep.location import Location
+from dysweep.log import say_by_default
 from dysweep.lost import INTERRUPTED, LOST
 from dysweep.naming import check_template, naming
 from dysweep.offline import Grid
@@ -233,7 +233,7 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     from dysweep import tracking
     from dysweep.sync import sync
 
-    _say_by_default()
+    say_by_default()
     config = make_config(conf, settings)
     if config.sweep_id is None:
         raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
@@ -339,7 +339,7 @@ def create(config: ResumableSweepConfig) -> str:
         ConfigError: the settings, the base config or the sweep configuration are wrong; nothing is made.
         TrackingError: W&B did not take the sweep.
     """
-    _say_by_default()
+    say_by_default()
     seen = preview(config)
     seen.warn()
     definition = seen.definition
@@ -457,7 +457,7 @@ def work(
         DysweepError: the sweep cannot be worked on.
         Preempted: the process was told to stop.
     """
-    _say_by_default()
+    say_by_default()
     heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
     job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
     job.check()
@@ -561,23 +561,3 @@ def settings_of_file(path: str) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return settings
-
-
-class _StderrHandler(logging.Handler):
-    """Writes to what sys.stderr is at the moment, as notebooks and tests replace it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
-
-
-def say_on_stderr() -> None:
-    """Show on stderr what dysweep says."""
-    if not logger.handlers:
-        logger.addHandler(_StderrHandler())
-        logger.setLevel(logging.INFO)
-
-
-def _say_by_default() -> None:
-    """Show what dysweep says, unless the program has set up logging itself."""
-    if not logging.getLogger().handlers:
-        say_on_stderr()

@@ -73,10 +73,10 @@ class Progress:
             logger.warning("metric %r was never logged; %s", self.metric.name, hint)
 
     def _note(self, result: Result) -> None:
+        self._logged |= dict.fromkeys(result.metrics)
         if result.outcome is not State.FINISHED:
             return
         self._finished += 1
-        self._logged |= dict.fromkeys(result.metrics)
         self._unrecorded += isinstance(result.value, float) or _holds_numbers(result.value)
 
     def _shown_names(self) -> str:

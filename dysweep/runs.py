@@ -122,6 +122,14 @@ class Attempt:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise damaged(self.end_path, error) from None
 
+    def earlier_metrics(self) -> dict[str, float]:
+        """Read what the attempts before this one have recorded, which a resumed run may not log again."""
+        for number in range(self.number - 1, 0, -1):
+            end = Attempt(self.run, number).end()
+            if end is not None and end.metrics:
+                return end.metrics
+        return {}
+
     def superseded(self) -> bool:
         """Tell whether another process has taken the run over since."""
         return Attempt(self.run, self.number + 1).claim_path.exists()

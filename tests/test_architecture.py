@@ -28,7 +28,7 @@ LAYERS = [
     {"typed"},
     {"tree"},
     {"evaluate", "settings_file"},
-    {"files", "metric", "ranks", "text"},
+    {"files", "log", "metric", "ranks", "text"},
     {"errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

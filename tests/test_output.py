@@ -47,6 +47,25 @@ def returns_list(config, checkpoint_dir):
 def infinite(config, checkpoint_dir):
     wandb.log({"acc": float("nan"), "loss": float("inf")})
 
+def prints(config, checkpoint_dir):
+    for part in range(20):
+        print("part", part, flush=True)
+        print("warning", part, file=sys.stderr, flush=True)
+        os.system("echo from a program")
+    wandb.log({"acc": 1})
+
+def fails_late(config, checkpoint_dir):
+    if config["lr"] == 1:
+        wandb.log({"acc": 1})
+        raise ValueError("late")
+
+def resumes(config, checkpoint_dir):
+    if not (checkpoint_dir / "seen").exists():
+        (checkpoint_dir / "seen").touch()
+        wandb.log({"best": 0.5, "acc": 1})
+        raise ValueError("late")
+    wandb.log({"acc": 2})
+
 def fails(config, checkpoint_dir):
     raise ValueError("never")
 
@@ -161,6 +180,25 @@ def test_what_the_sweep_waits_for_and_nobody_logs_is_said_once(capsys, function,
     sweep_id, _ = create(capsys, {"lr": swept(1, 2)}, "--metric", "acc", "--goal", "maximize")
     code, err = work(capsys, sweep_id, function)
     assert code == 0 and err.splitlines()[2] == last and len(err.splitlines()) == 4
+
+
+def test_a_metric_that_only_a_failed_run_has_logged_was_logged(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(1, 2)}, "--metric", "acc")
+    code, err = work(capsys, sweep_id, "fails_late")
+    assert code == 1 and "1 failed" in err and "never logged" not in err
+
+
+def test_a_resumed_run_keeps_the_metrics_that_it_does_not_log_again(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(1)}, "--metric", "best", "--goal", "maximize")
+    assert work(capsys, sweep_id, "resumes")[0] == 1
+    code, err = work(capsys, sweep_id, "resumes", "--resume")
+    assert code == 0 and "best 0.5" in err and "never logged" not in err
+    [run] = json.loads(shown(capsys, sweep_id, "--json"))["runs"]
+    assert run["metrics"] == {"acc": 2, "best": 0.5}
+    assert work(capsys, sweep_id, "resumes", "--rerun_id", run["run_id"])[0] == 1
+    assert work(capsys, sweep_id, "nothing", "--rerun_id", run["run_id"])[0] == 0
+    [run] = json.loads(shown(capsys, sweep_id, "--json"))["runs"]
+    assert run["metrics"] == {}
 
 
 @pytest.mark.parametrize(("goal", "best"), [("minimize", "acc.min 0.25"), ("maximize", "acc.max 0.75")])
@@ -283,6 +321,49 @@ def test_a_closed_pipe_ends_creation_silently(capsys):
     create(capsys, {"lr": swept(*range(3))})
     for option in ("--dry_run", "--print_config"):
         assert_silent(["dysweep_create", "-c", "config.json", option])
+
+
+@pytest.mark.parametrize("streams", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_an_agent_trains_and_logs_when_nobody_reads_its_output_any_more(capsys, streams):
+    sweep_id, _ = create(capsys, {"lr": swept(1, 2)})
+    reader, writer = os.pipe()
+    os.close(reader)
+    agent = ["--package", "functions", "--function", "prints", "--sweep_id", sweep_id]
+    elsewhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [SCRIPTS / "dysweep_run_resume", *agent]
+    with Process(command, **{**elsewhere, **dict.fromkeys(streams, writer)}) as process:
+        os.close(writer)
+        assert process.wait() == 0
+    assert_all_is_logged(capsys, sweep_id)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_an_agent_with_closed_streams_trains_and_logs(capsys, closed):
+    sweep_id, _ = create(capsys, {"lr": swept(1, 2)})
+    agent = f"dysweep_run_resume --package functions --function prints --sweep_id {sweep_id} {closed}"
+    with Process(["sh", "-c", f'"{SCRIPTS}"/{agent}'], stdout=subprocess.PIPE, text=True) as process:
+        out, _ = process.communicate()
+    assert process.returncode == 0 and "finished" not in out
+    assert_all_is_logged(capsys, sweep_id)
+
+
+def assert_all_is_logged(capsys, sweep_id):
+    for run in json.loads(shown(capsys, sweep_id, "--json"))["runs"]:
+        assert (run["state"], run["metrics"]) == ("finished", {"acc": 1})
+        log = shown(capsys, sweep_id, "--log", run["run_id"])
+        assert "part 19" in log and "warning 19" in log
+        assert "from a program" not in log  # what a child prints has no place but the agent's own output
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "2>&1 | true"])
+def test_creation_with_closed_streams_creates_and_prints_nothing_but_the_id_on_stdout(capsys, closed):
+    create(capsys, {"lr": swept(*range(3))})
+    command = f'"{SCRIPTS}"/dysweep_create -c config.json --default_root_dir closed {closed}'
+    with Process(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        out, err = process.communicate()
+    [created] = Path("closed").iterdir()
+    assert out in ("", created.name.removeprefix("checkpoints-") + "\n")
+    assert "Traceback" not in err and "Error" not in err
 
 
 def assert_silent(command):
