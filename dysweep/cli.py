@@ -23,7 +23,6 @@ from dysweep import evaluate, parallel
 from dysweep.arguments import StatusOptions, additional_arguments, commented, parse, parse_status
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest, text_of
-from dysweep.execution import Job
 from dysweep.files import user_path
 from dysweep.location import Location
 from dysweep.log import discard, say, say_on_stderr
@@ -338,7 +337,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     config = parallel.make_config(None, settings)
     arguments = additional_arguments(options.get("run_additional_args", []))
     function = _function(options.get("package"), options.get("function"))
-    Job(function, arguments, config.use_lightning_logger).check()
+    parallel.prepare(config, function, arguments)
     if config.sweep_id is None:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep (--sweep_id ID)")

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from dysweep.wandb_rules import OF_ONE_RUN
+
 logger = logging.getLogger("dysweep")
 
 _LAUNCHERS = "RANK LOCAL_RANK NODE_RANK GROUP_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT"
 _VARIABLES = frozenset(["CUDA_VISIBLE_DEVICES", "PL_GLOBAL_SEED", *_LAUNCHERS.split()])
 _SERVICE = "WANDB_SERVICE"  # where the SDK's process is; a former one is gone
 _PREFIX = "WANDB_"
-_OF_ONE_RUN = "SWEEP_ID RUN_ID SWEEP_PARAM_PATH RESUME FORK_FROM RESUME_FROM"
 _MODE = "WANDB_MODE"
 
 
@@ -32,8 +33,8 @@ def own_environment(offline: bool) -> Iterator[None]:
         offline: let programs that functions start work without W&B too.
     """
     before = _environment()
-    for name in _OF_ONE_RUN.split():
-        os.environ.pop(_PREFIX + name, None)
+    for name in OF_ONE_RUN:
+        os.environ.pop(name, None)
     if offline and os.environ.get(_MODE) not in ("dryrun", "disabled"):
         os.environ[_MODE] = "offline"
     try:

@@ -48,6 +48,7 @@ from dysweep.status import SweepStatus, read_status
 from dysweep.tree import copy_tree
 from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
 from dysweep.upsert import carries_code
+from dysweep.wandb_rules import check_project
 
 logger = logging.getLogger("dysweep")
 
@@ -173,7 +174,7 @@ def dysweep_run_resume(
     config = make_config(conf, settings)
     created = config.sweep_id is None
     if function is not None:
-        Job(function, {}, config.use_lightning_logger).check()  # before anything is created
+        prepare(config, function, {})  # before anything is created
     elif not created:
         raise ConfigError("function: missing; give the function that executes a run")
     if created:
@@ -351,6 +352,8 @@ def create(config: ResumableSweepConfig) -> str:
             "project: missing, and W&B needs it to serve the sweep (--project NAME); "
             "set WANDB_MODE=offline to let its own directory serve it"
         )
+    if project is not None:
+        check_project(project)
     sweep = Sweep(
         sweep_id=secrets.token_hex(4),
         mode=mode,
@@ -422,6 +425,7 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
     """Let W&B serve a sweep; if it cannot be made whole, it is stopped."""
     from dysweep import tracking
 
+    tracking.check_environment()
     for name in sweep.compiled.parameters:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
             logger.warning(
@@ -458,9 +462,7 @@ def work(
         Preempted: the process was told to stop.
     """
     say_by_default()
-    heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
-    job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
-    job.check()
+    job = prepare(config, function, arguments)
     if config.sweep_id is None:
         raise ConfigError("sweep_id: missing; say which sweep to work on")
     directory = location(config).find(config.sweep_id)
@@ -499,6 +501,23 @@ def work(
                 agent.progress.end()
         if stop.received is not None:
             raise Preempted(stop.received)
+
+
+def prepare(config: ResumableSweepConfig, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Job:
+    """Return what is executed for every run, checked as far as that goes without a run.
+
+    Raises:
+        FunctionError: the function cannot be called.
+        ConfigError: W&B would refuse the environment.
+    """
+    from dysweep import tracking
+
+    heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
+    job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
+    job.check()
+    _forget_empty_variables()
+    tracking.check_environment()
+    return job
 
 
 def _results(agent: Agent, config: ResumableSweepConfig) -> Generator[Result, None, None]:

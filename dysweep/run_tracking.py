@@ -16,11 +16,11 @@ from wandb.sdk import wandb_helper
 from dysweep.checkpoint import SweepPath
 from dysweep.runs import RunDirectory
 from dysweep.tracking import quiet_sdk, sdk_errors
+from dysweep.wandb_rules import OF_ONE_RUN
 
 logger = logging.getLogger("dysweep")
 
 _DATA_DIR = "WANDB_DATA_DIR"
-_OF_ONE_RUN = ("sweep_id", "run_id", "sweep_param_path", "resume", "fork_from", "resume_from")
 _LIVE = ("sync_tensorboard", "tensorboard", "monitor_gym")
 _TAKEN = ("name", "tags", "notes", "job_type", "group", *_LIVE)
 _CONFIG = ("config", "config_exclude_keys", "config_include_keys")
@@ -83,8 +83,8 @@ class TrackedRun:
 
     def _start(self, init: Callable[..., wandb.Run], config: dict[str, Any], resume: str | None) -> wandb.Run:
         settings = wandb.setup().settings
-        for name in _OF_ONE_RUN:  # those of the agent's environment would make the SDK ignore ours
-            setattr(settings, name, None)
+        for variable in OF_ONE_RUN:  # those of the agent's environment would make the SDK ignore ours
+            setattr(settings, variable.removeprefix("WANDB_").lower(), None)
         run = init(
             **{**self._given, **self._place},
             config={**config, **self._locked},

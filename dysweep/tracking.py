@@ -21,7 +21,8 @@ import wandb
 import yaml
 
 from dysweep.checkpoint import SweepPath
-from dysweep.errors import DysweepError, NotFoundError, TrackingError
+from dysweep.errors import ConfigError, DysweepError, NotFoundError, TrackingError
+from dysweep.wandb_rules import OF_ONE_RUN
 
 _ENTITY = "WANDB_ENTITY"
 _PROJECT = "WANDB_PROJECT"
@@ -34,6 +35,22 @@ _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 12  # wandb.agent asks every 5 seconds and looks at the answer every 10
 _CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
 _HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
+
+
+def check_environment() -> None:
+    """Check W&B's environment variables, which the SDK refuses only when a run starts.
+
+    Raises:
+        ConfigError: one has a value that the SDK does not accept.
+    """
+    for name, value in os.environ.items():
+        if name.startswith("WANDB_") and name not in OF_ONE_RUN:
+            try:
+                wandb.Settings().update_from_env_vars({name: value})
+            except Exception as error:  # pydantic's, whose text is made for developers, or the SDK's own
+                reason = error.errors()[0]["msg"] if hasattr(error, "errors") else str(error)
+                shown = "its value" if "KEY" in name else repr(value)
+                raise ConfigError(f"{name}: W&B does not accept {shown} ({reason})") from None
 
 
 def create_sweep(

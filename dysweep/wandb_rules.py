@@ -13,6 +13,12 @@ from dysweep.tree import describe, format_path
 
 logger = logging.getLogger("dysweep")
 
+# Environment variables that lead the SDK to one certain run.
+OF_ONE_RUN = tuple(
+    f"WANDB_{name}" for name in "SWEEP_ID RUN_ID SWEEP_PARAM_PATH RESUME FORK_FROM RESUME_FROM".split()
+)
+_NOT_IN_A_PROJECT = "/\\#?%:"
+_LONGEST_PROJECT = 128
 _METHODS = ("grid", "random", "bayes", "custom")
 _GOALS = ("minimize", "maximize")
 _IMPUTE = ("latest", "best", "worst")
@@ -225,3 +231,18 @@ def _number(mapping: Mapping[str, Any], key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise LanguageError(f"{where}.{key}", f"a finite number is needed, this is {describe(value)}")
     return value
+
+
+def check_project(name: str) -> None:
+    """Check the name of a project, as the SDK does when a run starts.
+
+    Raises:
+        ConfigError: it is too long, or has a character that W&B does not allow there.
+    """
+    if found := sorted(set(name) & set(_NOT_IN_A_PROJECT)):
+        raise ConfigError(
+            f"project: {name!r} has {' '.join(found)}; W&B allows none of {' '.join(_NOT_IN_A_PROJECT)} "
+            "there (the entity is a setting of its own)"
+        )
+    if len(name) > _LONGEST_PROJECT:
+        raise ConfigError(f"project: has {len(name)} characters; W&B allows {_LONGEST_PROJECT}")

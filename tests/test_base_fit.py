@@ -245,6 +245,36 @@ def test_a_mode_that_wandb_does_not_have_is_named(capsys, monkeypatch):
     assert code == 2 and "WANDB_MODE: no mode 'fast'; there are online, run, shared, offline" in err
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("INIT_TIMEOUT", "abc"), ("BASE_URL", "nonsense"), ("TAGS", ",,"), ("PROJECT", "team/study")],
+)
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_variables_that_wandb_would_refuse_are_named_before_anything_is_made(
+    servers, capsys, monkeypatch, mode, name, value
+):
+    servers()
+    monkeypatch.setenv(f"WANDB_{name}", value)
+    Path("config.yaml").write_text(
+        "project: study\nbase_config: {lr: 1}\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
+    )
+    Path("function.py").write_text("def main(config, checkpoint_dir): pass")
+    words = ["-c", "config.yaml", "--package", "function", "--function", "main", "--mode", mode]
+    code, out = cli.run_resume(words), capsys.readouterr()
+    assert code == 2 and not Path("dysweep_logs").exists()
+    [line] = out.err.splitlines()
+    assert line.startswith(f"dysweep_run_resume: WANDB_{name}: W&B does not accept {value!r} (")
+    assert "validation error" not in line
+
+
+@pytest.mark.parametrize("project", ["team/study", "a#b", "x" * 129])
+def test_a_project_that_wandb_would_refuse_is_named_before_anything_is_made(capsys, project):
+    sweep = "base_config: {lr: 1}\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
+    code, (_, err) = create(capsys, f"project: {project}\n{sweep}")
+    assert code == 2 and err.startswith("dysweep_create: project: ") and "W&B allows" in err
+    assert not Path("dysweep_logs").exists()
+
+
 def test_a_large_space_is_created(capsys):
     """A check that grows with the square of the values, or with the grid, would not end here."""
     labels = [f"v{number}" for number in range(10_000)]
