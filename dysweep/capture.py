@@ -78,6 +78,10 @@ class _Tee:
     def flush(self) -> None:
         self._pass_on("flush")
 
+    def close(self) -> None:
+        """Keep the process's own stream open for the next run."""
+        self.flush()
+
     def _pass_on(self, method: str, *arguments: str) -> None:
         """Let the training and its log continue when `head` or a closed terminal has stopped reading."""
         if self.stream is None:  # as under pythonw

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dysweep.wandb_rules import OF_ONE_RUN
@@ -48,14 +49,14 @@ def isolated() -> Iterator[None]:
     """Give the function a command line without arguments, and put back what it leaves changed.
 
     These are sys.argv, the working directory, the umask, environment variables of W&B, CUDA and launchers,
-    handlers of signals and alarms, the root logger's handlers and level, and Python's hooks for exceptions.
+    handlers of signals and alarms, how logging is set up, and Python's hooks for exceptions.
     """
     with ExitStack() as stack:
         stack.callback(_put_back_environment, _environment())
         for name in ("argv", "excepthook", "unraisablehook"):
             stack.callback(setattr, sys, name, getattr(sys, name))
         stack.callback(setattr, threading, "excepthook", threading.excepthook)
-        stack.callback(_put_back_logging, list(logging.root.handlers), logging.root.level)
+        stack.callback(_put_back_logging, _logging())
         stack.callback(os.umask, _umask())
         stack.callback(_put_back_working_directory, Path.cwd())
         if threading.current_thread() is threading.main_thread():
@@ -82,12 +83,32 @@ def _put_back_environment(before: dict[str, str]) -> None:
     os.environ.update(before)
 
 
-def _put_back_logging(handlers: list[logging.Handler], level: int) -> None:
-    for handler in [each for each in logging.root.handlers if each not in handlers]:
-        logging.root.removeHandler(handler)
-    for handler in handlers:
-        logging.root.addHandler(handler)
-    logging.root.setLevel(level)
+@dataclass(frozen=True)
+class _Logging:
+    disabled_below: int
+    loggers: dict[logging.Logger, tuple[list[logging.Handler], int, bool, bool]]
+
+
+def _logging() -> _Logging:
+    """Note how the root logger and dysweep's own are set up, which `dictConfig` for example turns off."""
+    return _Logging(
+        logging.root.manager.disable,
+        {
+            each: (list(each.handlers), each.level, each.disabled, each.propagate)
+            for each in (logging.root, logger)
+        },
+    )
+
+
+def _put_back_logging(before: _Logging) -> None:
+    logging.disable(before.disabled_below)
+    for each, (handlers, level, disabled, propagate) in before.loggers.items():
+        for handler in [handler for handler in each.handlers if handler not in handlers]:
+            each.removeHandler(handler)
+        for handler in handlers:
+            each.addHandler(handler)
+        each.setLevel(level)
+        each.disabled, each.propagate = disabled, propagate
 
 
 def _umask() -> int:

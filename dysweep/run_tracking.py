@@ -15,6 +15,7 @@ from wandb.sdk import wandb_helper
 
 from dysweep.checkpoint import SweepPath
 from dysweep.runs import RunDirectory
+from dysweep.text import short_value
 from dysweep.tracking import quiet_sdk, sdk_errors
 from dysweep.wandb_rules import OF_ONE_RUN
 
@@ -105,9 +106,10 @@ class TrackedRun:
 
         def joining_init(*args: Any, **kwargs: Any) -> wandb.Run:
             given = inspect.signature(init).bind(*args, **kwargs).arguments
-            reinit = given.get("reinit") or getattr(given.get("settings"), "reinit", None)
+            reinit = given.get("reinit") or _set_in(given.get("settings")).get("reinit")
             if reinit == "create_new" or os.getpid() != self._process:
                 return init(*args, **kwargs)
+            given |= _in_settings(given.pop("settings", None))
             return self._join(init, {name: value for name, value in given.items() if value is not None})
 
         def finishing_teardown(*args: Any, **kwargs: Any) -> None:
@@ -180,7 +182,7 @@ class TrackedRun:
         ]
         if unsaid := [name for name in unused if name not in _said]:
             _said.update(unsaid)
-            words = ", ".join(f"{name}={given[name]!r}" for name in unsaid)
+            words = ", ".join(f"{name}={short_value(repr(given[name]))}" for name in unsaid)
             logger.warning(
                 "wandb.init in the function: %s not used, as the run is the sweep's; "
                 "reinit='create_new' starts another run beside it",
@@ -216,6 +218,26 @@ class TrackedRun:
         for run in (*self._ended, self.run):
             metrics |= _numbers(_final_summary(run))
         return dict(sorted(metrics.items()))
+
+
+def _set_in(settings: Any) -> dict[str, Any]:
+    """Return what a call has set in `settings=`, a mapping or the SDK's Settings."""
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    return {name: getattr(settings, name) for name in getattr(settings, "model_fields_set", ())}
+
+
+def _in_settings(settings: Any) -> dict[str, Any]:
+    """Return what is in `settings=` as arguments of init; what is none of them stays named below settings."""
+    given = _set_in(settings)
+    arguments = {
+        name: given.pop(f"run_{name}", None) for name in ("name", "tags", "notes", "job_type", "group")
+    }
+    arguments |= {name: given.pop(name, None) for name in _LIVE}
+    others = sorted(given.keys() - {"reinit", "resume", "anonymous"})
+    return {name: value for name, value in arguments.items() if value} | (
+        {"settings": others} if others else {}
+    )
 
 
 def tell_end(path: SweepPath, record: RunDirectory, finished: bool) -> None:

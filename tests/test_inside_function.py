@@ -78,6 +78,20 @@ def test_what_cannot_be_honoured_is_said_once(mode, server, start):
     assert open_sweep(sweep_id).counts == {"finished": 2}
 
 
+@pytest.mark.parametrize("form", [dict, lambda **given: wandb.Settings(**given)])
+def test_what_init_gets_by_its_settings_is_taken_or_named(mode, server, capsys, form, caplog):
+    given = {"run_name": "trial", "run_tags": ["baseline"], "run_notes": "n", "console": "off"}
+
+    def function(config, checkpoint_dir):
+        wandb.init(settings=form(**given)).log({"acc": 1})
+
+    sweep = execute(function)
+    for run in in_wandb(sweep, server, capsys):
+        assert (run.display_name, run.tags, run.notes) == ("trial", ["baseline"], "n")
+    said = [record.getMessage() for record in caplog.records if "not used" in record.getMessage()]
+    assert len(said) <= 1 and all("settings=['console'] not used" in line for line in said)
+
+
 def test_swept_values_are_locked(mode, server, capsys):
     def function(config, checkpoint_dir):
         wandb.config.update({**config, "batch_size": 8})

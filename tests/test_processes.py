@@ -292,9 +292,11 @@ def test_what_a_function_leaves_changed_does_not_reach_the_next_run(tmp_path, mo
         logging.basicConfig(level=logging.DEBUG, force=True)
         sys.excepthook = sys.unraisablehook = threading.excepthook = print
 
+    dysweep_run_resume(
+        sweep_id=created(), function=lambda config, checkpoint_dir: None
+    )  # W&B's hooks are set
     before = {**state(), "argv": ["script.py"]}
-    sweep_id = created()
-    dysweep_run_resume(sweep_id=sweep_id, function=function)
+    dysweep_run_resume(sweep_id=created(), function=function)
     time.sleep(1.1)
     seen += [state()]
     for name in before:
@@ -302,3 +304,25 @@ def test_what_a_function_leaves_changed_does_not_reach_the_next_run(tmp_path, mo
             assert all(each[name] == before[name] for each in seen[:2]), name
     assert seen[0] == seen[1] and not errors
     assert seen[2] == {**before, "argv": sys.argv}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "logging.config.dictConfig({'version': 1})",
+        "logging.disable(logging.CRITICAL)",
+        "logging.getLogger('dysweep').setLevel(logging.ERROR)",
+        "sys.stdout.close(); sys.stderr.close()",
+        "sys.stdout = sys.stderr = None",
+    ],
+)
+def test_an_agent_still_speaks_after_a_function_has_turned_off_logging_or_output(start, tmp_path, code):
+    (tmp_path / "functions.py").write_text(
+        f"import logging.config, sys\ndef main(config, checkpoint_dir):\n    print('here')\n    {code}\n"
+    )
+    agent = ["--package", "functions", "--function", "main", "--sweep_id", created()]
+    process = start("dysweep_run_resume", *agent)
+    out, err = process.communicate()
+    assert process.returncode == 0 and "Traceback" not in err
+    assert out.splitlines() == ["here"] * 2
+    assert [line.split()[0] for line in err.splitlines()] == ["1/2", "2/2", "2"]
