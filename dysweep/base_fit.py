@@ -9,7 +9,7 @@ from typing import Any
 
 from dysweep.errors import LanguageError, misspelt
 from dysweep.space import Space
-from dysweep.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, Path, format_path
+from dysweep.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, Path, describe, format_path
 
 logger = logging.getLogger("dysweep")
 
@@ -17,6 +17,10 @@ _ABSENT = object()
 _CLASS_KEYS = {"class_path": "init_args", "_target_": None}  # LightningCLI's way, and Hydra's
 _NONE_WORDS = ("none", "null", "nil")
 _BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
+_NUMBER = r"\s*[-+]?[\d.]+(?:e[-+]?\d+)?\s*"
+_TUPLE = re.compile(rf"\({_NUMBER}(?:,{_NUMBER})*,?\s*\)|\({_NUMBER}|{_NUMBER}\)", re.IGNORECASE)
+_ARITHMETIC = re.compile(rf"{_NUMBER}(?:(?:\*\*|//|[-+*/^]){_NUMBER})+", re.IGNORECASE)
+_WITHOUT_BLANK = re.compile(r"\w+:\S+")
 
 
 def check_fit(space: Space, base: dict[str, Any]) -> None:
@@ -30,18 +34,36 @@ def check_fit(space: Space, base: dict[str, Any]) -> None:
         LanguageError: a dotted key whose place the base has, or W&B's way to write constants and trees.
     """
     fit = _Fit(space)
+    fit.read(base, ("base_config",))
     fit.walk(space.tree, base, space.path)
     fit.warn()
 
 
 class _Fit:
     def __init__(self, space: Space) -> None:
+        self.in_base: list[tuple[Path, str]] = []
         self.texts: list[tuple[Path, str]] = []
         self.kept: list[tuple[Path, Any, Any, list[str]]] = []
         self.added: list[Path] = []
+        self.replaced: list[tuple[Path, Any]] = []
         self.written = {parameter.path: set(_keys(parameter.node)) for parameter in space.swept}
         self.space = space
         self.inside_node = False
+
+    def read(self, base: Any, path: Path) -> None:
+        """Go through the base config, which was hardly meant to have Python's words."""
+        if isinstance(base, dict):
+            for key, item in base.items():
+                if problem := _doubtful_key(key, item):
+                    self.in_base.append(((*path, key), problem))
+                self.read(item, (*path, key))
+        elif isinstance(base, list):
+            for index, item in enumerate(base):
+                self.read(item, (*path, index))
+        elif base == "None":
+            self.in_base.append((path, "the text 'None'; YAML's word for nothing is null"))
+        elif isinstance(base, str) and _TUPLE.fullmatch(base):
+            self.in_base.append((path, _not_a_tuple(base)))
 
     def walk(self, patch: Any, base: Any, path: Path) -> None:
         """Go through a patch together with the part of the base that it is laid over."""
@@ -68,9 +90,13 @@ class _Fit:
 
     def _walk_mapping(self, patch: dict[str, Any], base: Any, path: Path) -> None:
         self._refuse_ways_of_wandb(patch, base, path)
+        if isinstance(base, (str, int, float)) and not self.inside_node and patch.keys() - RESERVED:
+            self.replaced.append((path, base))
         self._note_kept_arguments(patch, base, path)
         for key, item in patch.items():
             here = (*path, key)
+            if problem := _doubtful_key(key, item):
+                self.texts.append((here, problem))
             if key == UPSERT:
                 self._walk_entries(item, base, here)
             elif key.startswith(GROUP):
@@ -142,9 +168,15 @@ class _Fit:
 
     def warn(self) -> None:
         """Say what has been found, one line for each kind."""
-        if self.texts:
-            path, problem = self.texts[0]
-            logger.warning("%s: %s%s", format_path(path), problem, _and_more(self.texts))
+        for texts in filter(None, (self.in_base, self.texts)):
+            path, problem = texts[0]
+            logger.warning("%s: %s%s", format_path(path), problem, _and_more(texts))
+        if self.replaced:
+            path, old = self.replaced[0]
+            logger.warning(
+                "%s: a mapping, where base_config has %s, which it replaces%s",
+                format_path(path), describe(old), _and_more(self.replaced),
+            )  # fmt: skip
         if self.added:
             names = ", ".join(format_path(path[len(self.space.path) :]) for path in self.added[:5])
             names += ", ..." if len(self.added) > 5 else ""
@@ -191,6 +223,8 @@ def _doubtful_text(value: Any, base: Any) -> str | None:
     """Say what is wrong with a text that was hardly meant as one, given what the base has in its place."""
     if not isinstance(value, str):
         return "null, where base_config has the text 'None'" if value is None and base == "None" else None
+    if not isinstance(base, str) and _TUPLE.fullmatch(value):
+        return _not_a_tuple(value)
     if base is None and value.lower() in _NONE_WORDS:
         return f"the text {value!r}, where base_config has null; YAML's word for nothing is null"
     if isinstance(base, bool):
@@ -199,6 +233,8 @@ def _doubtful_text(value: Any, base: Any) -> str | None:
     elif isinstance(base, (int, float)):
         if value.lower() in _NONE_WORDS:
             return f"the text {value!r}, where base_config has a number; YAML's word for nothing is null"
+        if _ARITHMETIC.fullmatch(value):
+            return f"the text {value!r}, where base_config has a number; YAML does not calculate"
         try:
             number = float(value)
         except ValueError:
@@ -207,3 +243,15 @@ def _doubtful_text(value: Any, base: Any) -> str | None:
         mend = "YAML's numbers are .nan, .inf and -.inf" if odd else "write it without quotes"
         return f"the text {value!r}, where base_config has a number; {mend}"
     return None
+
+
+def _not_a_tuple(value: str) -> str:
+    return f"the text {value!r}; YAML's lists are written in square brackets, as [0.9, 0.999]"
+
+
+def _doubtful_key(key: Any, item: Any) -> str | None:
+    """Say what is wrong with a key that has swallowed its value."""
+    if item is not None or not isinstance(key, str) or not _WITHOUT_BLANK.fullmatch(key):
+        return None
+    name, _, value = key.partition(":")
+    return f"a key without a value; write a blank after the colon: `{name}: {value}`"

@@ -57,6 +57,8 @@ class _Loader(yaml.SafeLoader):
         return node.value
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
+        if not re.fullmatch(_NUMBERS["int"], node.value):
+            raise _problem(f"{node.value!r} is not a whole number", node)
         text = node.value.replace("_", "")
         digits = text.lstrip("+-")
         if re.fullmatch("0[0-7]+", digits):
@@ -71,9 +73,13 @@ class _Loader(yaml.SafeLoader):
         text = node.value.replace("_", "").lower()
         if text.lstrip("+-") in (".inf", ".nan"):
             return float(text.replace(".", ""))
-        if math.isinf(float(text)):
+        try:
+            number = float(text)
+        except ValueError:
+            raise _problem(f"{node.value!r} is not a number", node) from None
+        if math.isinf(number):
             raise _problem(f"{text} is too large for a number; write '{text}' in quotes for text", node)
-        return float(text)
+        return number
 
 
 _MERGE = "tag:yaml.org,2002:merge"
@@ -146,6 +152,10 @@ def parse_yaml(text: str, where: str) -> Any:
             problem = "a second document begins here (`---`); write one document"
         elif "tab character" in problem or "'\\t'" in problem:
             problem = "a tab character; YAML is indented with blanks only"
+        elif found := re.search(r"^[ ]*\xa0", text, re.MULTILINE):
+            line = text.count("\n", 0, found.end()) + 1
+            place = f"{where}, line {line}"
+            problem = "a no-break space, which looks like a blank; YAML is indented with blanks only"
         raise ConfigError(f"{place}: {problem}".replace("\n", " ")) from None
     except (RecursionError, ValueError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -288,4 +298,6 @@ def sync_directory(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8; save it as UTF-8"
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

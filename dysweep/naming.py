@@ -58,7 +58,10 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
         except (ValueError, TypeError) as error:
             raise ConfigError(f"run_name: {match[0]} does not fit {assignment[name]!r} ({error})") from None
 
-    return re.sub(r"\{([^{}]+)\}", fill, template)
+    field = re.compile(r"\{([^{}]+)\}")
+    if brace := re.search("[{}]", field.sub("", template)):
+        raise ConfigError(f"run_name: {brace[0]!r} alone; a parameter stands between two braces, as {{lr}}")
+    return field.sub(fill, template)
 
 
 def naming(

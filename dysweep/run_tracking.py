@@ -101,7 +101,7 @@ class TrackedRun:
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Let `wandb.init()` in the function give this run, as it does under W&B's own agent."""
-        init, teardown = wandb.init, wandb.teardown
+        init, teardown, login = wandb.init, wandb.teardown, wandb.login
         settings = wandb.setup().settings.model_copy()
 
         def joining_init(*args: Any, **kwargs: Any) -> wandb.Run:
@@ -117,7 +117,11 @@ class TrackedRun:
                 self.run.finish()  # the SDK would drop its summary
             teardown(*args, **kwargs)
 
-        wandb.init, wandb.teardown = joining_init, finishing_teardown
+        def done_login(*args: Any, **kwargs: Any) -> bool:
+            # The SDK warns of a login after init and returns False; under its own agent it would come before.
+            return self._online if os.getpid() == self._process else login(*args, **kwargs)
+
+        wandb.init, wandb.teardown, wandb.login = joining_init, finishing_teardown, done_login
         if not self._online:
             # Artifacts wait here for the upload, which may come from another host with another home folder.
             os.environ.setdefault(_DATA_DIR, str(self._record.path / "wandb"))
@@ -131,7 +135,7 @@ class TrackedRun:
         try:
             yield
         finally:
-            wandb.init, wandb.teardown = init, teardown
+            wandb.init, wandb.teardown, wandb.login = init, teardown, login
             changed = wandb.setup().settings
             for name in wandb.Settings.model_fields:
                 if getattr(changed, name) != getattr(settings, name):

@@ -104,6 +104,15 @@ class Parameter:
             described["value"] = sent[0]
         return described  # type: ignore[no-any-return]
 
+    @property
+    def same_values(self) -> list[str]:
+        """The first values that W&B cannot tell apart, as 1 and 1.0, as they are written."""
+        places: dict[Any, list[int]] = {}
+        for index in range(len(self.values)):
+            places.setdefault(_lookup_key(self.encode(index)), []).append(index)
+        same = next((found for found in places.values() if len(found) > 1), [])
+        return [_flow(self.values[index]) for index in same]
+
     @cached_property
     def _has_labels_only(self) -> bool:
         return bool(self.labels) and None not in self.labels

@@ -75,6 +75,8 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     cap = described.get("run_cap")
     if cap is not None and (type(cap) is not int or cap < 1):
         raise ConfigError(f"{root}.run_cap: must be a whole number of at least 1, got {cap!r}")
+    if described.get("metrics") is not None:
+        logger.warning("%s.metrics: no effect; name one as metric: {name: loss, goal: minimize}", root)
     _check_metric(described, root)
     if described.get("early_terminate") is not None:
         _check_early_terminate(described, f"{root}.early_terminate")
@@ -171,6 +173,8 @@ def check_parameter(parameter: Parameter, mode: str) -> None:
     for key in {"q", "sigma", "a", "b"} & node.keys():
         if node[key] <= 0:
             raise LanguageError(f"{where}.{key}", f"must be more than 0, got {node[key]!r}")
+    if same := parameter.same_values:
+        logger.warning("%s.values: %s are the same value, and get a run each", where, " and ".join(same))
     if "min" in node:
         _check_range(node, kind, where, mode)
     if "probabilities" in node:

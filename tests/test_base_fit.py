@@ -97,6 +97,8 @@ TAKEN = {
         "base_config: {o: {class_path: A, init_args: {a: 1}}}",
         "o: {init_args: {other: {sweep: true, values: [1, 2]}}}",
     ),
+    "texts with brackets": ("base_config: {a: null}", "a: {sweep: true, values: ['(a, b)', '(top) 1']}"),
+    "a path and a time": ("base_config: {a: 1}", "a: {sweep: true, values: ['1:2', a/b]}"),
     "an empty base": ("base_config: {}", "a: {sweep: true, values: [1, 2]}"),
 }
 
@@ -134,6 +136,33 @@ DOUBTS = {
         "data: {augment: {sweep: true, values: ['False']}}",
         "where base_config has true; write it",
     ),
+    "None in the base": ("beta1: {sweep: true, values: [1]}", "base_config.absent: the text 'None'; YAML's"),
+    "a tuple": (
+        "betas: {sweep: true, values: ['(0.9, 0.999)', '(0.9, 0.95)']}",
+        "betas.values[0]: the text '(0.9, 0.999)'; YAML's lists are written in square brackets, as [0.9, "
+        "0.999] (and 1 more like this)",
+    ),
+    "tuples that YAML has cut": (
+        "betas: {sweep: true, values: [(0.9, 0.999), (0.9, 0.95)]}",
+        "betas.values[0]: the text '(0.9'; YAML's lists are written in square brackets, as [0.9, 0.999] (and "
+        "3 more like this)",
+    ),
+    "arithmetic": (
+        "beta1: {sweep: true, values: [1/3, 2**-4]}",
+        "beta1.values[0]: the text '1/3', where base_config has a number; YAML does not calculate",
+    ),
+    "a colon without a blank": (
+        "{data: {'batch_size:8': null}, beta1: {sweep: true, values: [1]}}",
+        "data.batch_size:8: a key without a value; write a blank after the colon: `batch_size: 8`",
+    ),
+    "a mapping for a scalar": (
+        "beta1: {x: {sweep: true, values: [1, 2]}}",
+        "beta1: a mapping, where base_config has the number 0.9, which it replaces",
+    ),
+    "equal values": (
+        "beta1: {sweep: true, values: [0.5, 1, 1.0]}",
+        "beta1.values: 1 and 1.0 are the same value, and get a run each",
+    ),
     "inherited arguments": (
         "opt: {sweep: true, values: [{}, {class_path: torch.optim.Adam, init_args: {lr: 1e-3}}]}",
         "opt.values[1]: torch.optim.Adam is merged with the arguments of torch.optim.SGD in base_config and "
@@ -154,6 +183,13 @@ DOUBTS = {
         "weights, data.size: are swept and not in base_config; every run gets a new key",
     ),
 }
+
+
+def test_a_base_config_that_was_hardly_meant_so_is_said_once(capsys):
+    base = "base_config: {a: None, betas: '(0.9, 0.999)', lr:1: null, b: {c:2}}"
+    code, (_, err) = create(capsys, f"{base}\nsweep_configuration: {{x: {{sweep: true, values: [1]}}}}\n")
+    said = "base_config.a: the text 'None'; YAML's word for nothing is null (and 3 more like this)"
+    assert code == 0 and err.count(said) == 1
 
 
 @pytest.mark.parametrize(("space", "message"), DOUBTS.values(), ids=DOUBTS)

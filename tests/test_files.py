@@ -70,6 +70,9 @@ def test_yaml_means_what_people_mean(text, value):
         ("y: &y {<<: *y}", r"^here"),
         ("a: 1\n---\nb: 2", r"^here, line 2, column 1: a second document begins here \(`---`\); write one"),
         ("id: 010", r"^here, line 1, column 5: 010 may be octal \(8\) or decimal \(10\); .*'010' in quotes"),
+        ("a:\n\xa0 b: 1\n  c: 2", r"^here, line 2: a no-break space, which looks like a blank"),
+        ("a: !!float abc", r"^here, line 1, column 4: 'abc' is not a number"),
+        ("a: !!int abc", r"^here, line 1, column 4: 'abc' is not a whole number"),
         ("sha: 12e4567", r"^here, line 1, column 6: 12e4567 is too large for a number; write '12e4567' in"),
     ],
 )
@@ -88,6 +91,9 @@ def test_files_are_named_when_they_cannot_be_read(tmp_path):
         with pytest.raises(ConfigError, match=str(tmp_path / name).rstrip(".")):
             load_file(tmp_path / name)
     assert load_file(tmp_path / "good.json") == {"a": 0.001}
+    (tmp_path / "wide.yaml").write_text("lr: 1", encoding="utf-16")
+    with pytest.raises(ConfigError, match="wide.yaml: cannot be read .it is not UTF-8; save it as UTF-8"):
+        load_file(tmp_path / "wide.yaml")
 
 
 def test_what_is_written_is_read_back_and_nothing_is_left_beside(tmp_path):

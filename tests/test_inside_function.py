@@ -78,6 +78,19 @@ def test_what_cannot_be_honoured_is_said_once(mode, server, start):
     assert open_sweep(sweep_id).counts == {"finished": 2}
 
 
+def test_a_login_in_the_function_is_answered_as_under_wandbs_own_agent(mode, start):
+    Path("functions.py").write_text(
+        "import wandb\n"
+        "def main(config, checkpoint_dir):\n"
+        "    wandb.log({'login': int(wandb.login()), 'key': int(wandb.login(key='a' * 40))})\n"
+    )
+    sweep_id = dysweep_run_resume(base_config={}, sweep_configuration=SPACE, project="study")
+    _, err = start("dysweep_run_resume", *AGENT, sweep_id).communicate()
+    answer = int(mode == "online")
+    assert [run.metrics for run in open_sweep(sweep_id).runs] == [{"login": answer, "key": answer}] * 2
+    assert "WARNING" not in err
+
+
 @pytest.mark.parametrize("form", [dict, lambda **given: wandb.Settings(**given)])
 def test_what_init_gets_by_its_settings_is_taken_or_named(mode, server, capsys, form, caplog):
     given = {"run_name": "trial", "run_tags": ["baseline"], "run_notes": "n", "console": "off"}

@@ -84,6 +84,10 @@ BAD_CONFIGS = {
         "base_config: {}\nrun_name: '{lrr}'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
         "run_name: 'lrr' is no parameter; did you mean 'lr'?",
     ),
+    "a run name with half a parameter": (
+        "base_config: {}\nrun_name: 'a-{lr'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
+        "run_name: '{' alone; a parameter stands between two braces, as {lr}",
+    ),
     "a file without -c": ("project: study", "did you mean -c config.yaml?"),
     "values without sweep": (
         "base_config: {}\nsweep_configuration: {lr: {values: [1, 2]}}",

@@ -163,6 +163,10 @@ WITHOUT_EFFECT = {
         {"program": "train.py", "command": ["python"]},
         "sweep_configuration.program and sweep_configuration.command: no effect; dysweep runs a function",
     ),
+    "several metrics": (
+        {"metrics": [{"name": "a"}]},
+        "sweep_configuration.metrics: no effect; name one as metric: {name: loss, goal: minimize}",
+    ),
     "no goal": (
         {"metric": {"name": "val/acc"}},
         "sweep_configuration.metric: val/acc has no goal, so it is minimized; add `goal`",
