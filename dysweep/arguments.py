@@ -166,7 +166,7 @@ class StatusOptions:
         max_attempts: how often a run may fail or crash before it counts as given up.
         runs: list all runs, with assignment, attempts, duration and metrics.
         json: print everything as JSON.
-        csv: write one row for each run to this file.
+        csv: write one row for each run to this file, or to stdout (`-`).
         html: write a page with charts and all runs to this file (needs the extra `report`).
         metric: with html: the metric that the charts are about; the sweep's own by default.
         watch: draw again every two seconds, until nothing is left to wait for.
@@ -269,7 +269,9 @@ def _report(error: ArgumentError, prog: str) -> ConfigError:
     report = " ".join(str(error).split())
     if report.startswith("unrecognized arguments: "):
         word = report.split()[2]
-        is_file = prog == "dysweep_create" or os.path.isfile(word)
+        is_file = os.path.isfile(word) or word.endswith((".yaml", ".yml", ".json"))
+        if prog == "dysweep_create" and not is_file:
+            return ConfigError(report)
         option = "-c" if is_file and prog != "dysweep_status" else "--sweep_id"
         report += f"; did you mean {option} {word}?" if not word.startswith("-") else ""
     return ConfigError(report)

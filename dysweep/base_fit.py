@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError, misspelt
@@ -14,27 +16,31 @@ from dysweep.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, Path, describe, for
 logger = logging.getLogger("dysweep")
 
 _ABSENT = object()
+_MISSING = "???"
 _CLASS_KEYS = {"class_path": "init_args", "_target_": None}  # LightningCLI's way, and Hydra's
 _NONE_WORDS = ("none", "null", "nil")
 _BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
 _NUMBER = r"\s*[-+]?[\d.]+(?:e[-+]?\d+)?\s*"
 _TUPLE = re.compile(rf"\({_NUMBER}(?:,{_NUMBER})*,?\s*\)|\({_NUMBER}|{_NUMBER}\)", re.IGNORECASE)
 _ARITHMETIC = re.compile(rf"{_NUMBER}(?:(?:\*\*|//|[-+*/^]){_NUMBER})+", re.IGNORECASE)
+_REFERENCE = re.compile(r"\$\{([^{}:]+)\}")  # of OmegaConf's; with a colon it calls a resolver
 _WITHOUT_BLANK = re.compile(r"\w+:\S+")
 
 
-def check_fit(space: Space, base: dict[str, Any]) -> None:
+def check_fit(space: Space, base: dict[str, Any], given: Any) -> None:
     """Compare what a sweep sets with what the base config has there.
 
     Args:
         space: the compiled space.
         base: the base config.
+        given: the base config as it was given, perhaps with OmegaConf's interpolations.
 
     Raises:
         LanguageError: a dotted key whose place the base has, or W&B's way to write constants and trees.
     """
     fit = _Fit(space)
     fit.read(base, ("base_config",))
+    fit.read_interpolations(given, ("base_config",))
     fit.walk(space.tree, base, space.path)
     fit.warn()
 
@@ -46,6 +52,7 @@ class _Fit:
         self.kept: list[tuple[Path, Any, Any, list[str]]] = []
         self.added: list[Path] = []
         self.replaced: list[tuple[Path, Any]] = []
+        self.resolved: list[tuple[Path, str]] = []
         self.written = {parameter.path: set(_keys(parameter.node)) for parameter in space.swept}
         self.space = space
         self.inside_node = False
@@ -62,8 +69,26 @@ class _Fit:
                 self.read(item, (*path, index))
         elif base == "None":
             self.in_base.append((path, "the text 'None'; YAML's word for nothing is null"))
+        elif base == _MISSING and path[1:] not in self.swept_places:
+            self.in_base.append((path, f"{_MISSING!r}, which OmegaConf means as missing, is a text here"))
         elif isinstance(base, str) and _TUPLE.fullmatch(base):
             self.in_base.append((path, _not_a_tuple(base)))
+
+    def read_interpolations(self, given: Any, path: Path) -> None:
+        """Find OmegaConf's interpolations of what is swept: they were resolved with the base's value."""
+        for place, text in _texts(given, path):
+            references = [key for found in _REFERENCE.findall(text) for key in re.split(r"[.\[\]]+", found)]
+            if self.swept_keys & set(references):
+                self.resolved.append((place, text))
+
+    @cached_property
+    def swept_places(self) -> set[Path]:
+        return {path[len(self.space.path) :] for path in self.written}
+
+    @cached_property
+    def swept_keys(self) -> set[Any]:
+        keys = {key for path in self.swept_places for key in path}
+        return keys.union(*self.written.values())
 
     def walk(self, patch: Any, base: Any, path: Path) -> None:
         """Go through a patch together with the part of the base that it is laid over."""
@@ -171,6 +196,13 @@ class _Fit:
         for texts in filter(None, (self.in_base, self.texts)):
             path, problem = texts[0]
             logger.warning("%s: %s%s", format_path(path), problem, _and_more(texts))
+        if self.resolved:
+            path, text = self.resolved[0]
+            logger.warning(
+                "%s: %s is resolved before anything is swept, so every run gets the value of base_config; "
+                "give OmegaConf.to_container(config, resolve=False), and resolve in the function%s",
+                format_path(path), text, _and_more(self.resolved),
+            )  # fmt: skip
         if self.replaced:
             path, old = self.replaced[0]
             logger.warning(
@@ -195,6 +227,18 @@ class _Fit:
 
 def _and_more(found: list[Any]) -> str:
     return f" (and {len(found) - 1} more like this)" if len(found) > 1 else ""
+
+
+def _texts(tree: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Go through the texts of a tree, OmegaConf's as they are written."""
+    omegaconf = sys.modules.get("omegaconf")
+    if omegaconf is not None and isinstance(tree, omegaconf.Container):
+        tree = omegaconf.OmegaConf.to_container(tree, resolve=False)
+    if isinstance(tree, (dict, list)):
+        for key, item in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _texts(item, (*path, key))
+    elif isinstance(tree, str):
+        yield path, tree
 
 
 def _keys(tree: Any) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -183,6 +184,12 @@ def _reported(name: str, command: Callable[[], int]) -> int:
     except DysweepError as error:
         say(f"{name}: {error}")
         return error.exit_code
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        discard(sys.stdout)
+        say(f"{name}: the output cannot be written ({error.strerror})")
+        return 1
     except KeyboardInterrupt:
         say(f"{name}: interrupted")
         return 128 + signal.SIGINT
@@ -241,7 +248,9 @@ def _sync(options: dict[str, Any], settings: dict[str, Any]) -> int:
 def _status(options: StatusOptions) -> int:
     if options.sweep_id is None:
         one_only = [
-            name for name in ("runs", "json", "csv", "html", "watch", "log") if getattr(options, name)
+            name
+            for name in ("runs", "json", "csv", "html", "watch", "log", "custom_checkpoint_dir")
+            if getattr(options, name)
         ]
         if one_only:
             raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
@@ -281,6 +290,9 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
 
 
 def _write(option: str, path: str, text: str) -> None:
+    if path == "-":
+        print(text, end="")
+        return
     try:
         user_path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
@@ -367,12 +379,12 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
     if not finished + others:
         none_left = "no run to resume" if config.resume else "no such run to execute again"
         say(none_left if again else "no run was left to execute")
-    if config.rerun_id is None and (others or not finished):
-        _tell_of_lost_runs(config, command)
+    if config.rerun_id is None and (others or not finished or config.count is None):
+        _tell_what_is_left(config, command)  # not after each of many agents that execute a run or two
     return 1 if others else 0
 
 
-def _tell_of_lost_runs(config: ResumableSweepConfig, command: str) -> None:
+def _tell_what_is_left(config: ResumableSweepConfig, command: str) -> None:
     """Name what is left when an agent ends: other agents' runs included."""
     shown = read_status(_find(config), config.max_attempts, details=False)
     for problem in shown.damaged:
@@ -382,6 +394,8 @@ def _tell_of_lost_runs(config: ResumableSweepConfig, command: str) -> None:
     lost = ", ".join(f"{counts[state]} {state}" for state in LOST if counts[state])
     if lost:
         say(f"in the whole sweep: {lost}; to resume: {command} --resume")
+    if shown.counts.get(State.PENDING) and (config.resume or config.rerun is not None):
+        say(f"in the whole sweep: {shown.counts[State.PENDING]} not started; to start them: {command}")
     if given_up:
         many = f"{sum(given_up.values())} given up after {config.max_attempts} failed attempts or more"
         which = next(iter(given_up)) if len(given_up) == 1 else "all"

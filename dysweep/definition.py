@@ -72,7 +72,7 @@ def define(
             format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
         )
     _check_alternatives(space, base, allow_eval)
-    check_fit(space, base)
+    check_fit(space, base, base_config)
     return Definition(base, described, space)
 
 

@@ -12,12 +12,21 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dysweep.capture import captured
 from dysweep.checkpoint import Sweep
-from dysweep.errors import DirectoryError, FunctionError, LanguageError, Preempted, TrackingError, text_of
+from dysweep.errors import (
+    DirectoryError,
+    FunctionError,
+    LanguageError,
+    Preempted,
+    TrackingError,
+    closest,
+    text_of,
+)
 from dysweep.isolation import isolated
 from dysweep.runs import Attempt, Heartbeat, State
 from dysweep.signals import StopSignals
@@ -56,20 +65,36 @@ class Job:
         shown = getattr(self.function, "__qualname__", repr(self.function))
         if not callable(self.function):
             raise FunctionError(f"{shown} is no function")
+        if self.use_lightning_logger and not importlib.util.find_spec("lightning"):
+            raise FunctionError("use_lightning_logger needs Lightning: pip install 'dysweep[lightning]'")
         if kind := _runs_later(self.function):
             raise FunctionError(f"{shown}: a call of {kind} does nothing yet; give a function that runs it")
         try:
-            inspect.signature(self.function).bind(**dict.fromkeys([*needed, *self.arguments]))
+            signature = inspect.signature(self.function)
         except ValueError:
-            pass  # builtins have no signature
+            return  # builtins have none
+        self._check_arguments(signature, shown)
+        try:
+            signature.bind(**dict.fromkeys([*needed, *self.arguments]))
         except TypeError as error:
+            name = shown if shown.isidentifier() else "main"
+            logger_too = "logger" in signature.parameters and not self.use_lightning_logger
+            hint = ", or set use_lightning_logger for its logger" if logger_too else ""
+            words = ", ".join([*needed, *self.arguments])
             raise FunctionError(
-                f"{shown}{inspect.signature(self.function)}: cannot be called with "
-                f"{', '.join([*needed, *self.arguments])} ({error}); "
-                f"write it as def {shown}({', '.join([*needed, *self.arguments])})"
+                f"{shown}{signature}: cannot be called with {words} ({error}); "
+                f"write it as def {name}({words}){hint}"
             ) from None
-        if self.use_lightning_logger and not importlib.util.find_spec("lightning"):
-            raise FunctionError("use_lightning_logger needs Lightning: pip install 'dysweep[lightning]'")
+
+    def _check_arguments(self, signature: inspect.Signature, shown: str) -> None:
+        parameters = signature.parameters
+        if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+            return
+        for name in self.arguments:
+            if name not in parameters:
+                raise FunctionError(
+                    f"run_additional_args: {shown} takes no {name!r}{closest(name, parameters)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -83,6 +108,7 @@ class Result:
         error: what it raised.
         seconds: how long it took.
         metrics: the final numeric metrics.
+        other_values: what was logged and is no number, with its type.
     """
 
     attempt: Attempt
@@ -91,6 +117,7 @@ class Result:
     error: BaseException | None
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    other_values: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_attempt(
@@ -153,7 +180,7 @@ def run_attempt(
         stop.run_ended = None
     if isinstance(error, SystemExit) and outcome is State.FINISHED:
         error = None
-    return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics)
+    return Result(attempt, outcome, value, error, time.monotonic() - begun, metrics, run.other_values)
 
 
 def _earlier_metrics(attempt: Attempt) -> Mapping[str, float]:
@@ -287,4 +314,5 @@ def _traceback(error: BaseException) -> str:
 def _lightning_logger(run: Any) -> Any:
     from lightning.pytorch.loggers import WandbLogger
 
-    return WandbLogger(experiment=run)
+    # LightningCLI saves a config.yaml there, and refuses to replace that of another run or attempt.
+    return WandbLogger(experiment=run, save_dir=Path(run.dir).parent)

@@ -43,7 +43,7 @@ from dysweep.preview import Preview
 from dysweep.ranks import refuse_ranks, refusing_restarts
 from dysweep.runs import State
 from dysweep.settings_file import load_settings
-from dysweep.signals import StopSignals
+from dysweep.signals import StopSignals, refuse_second_agent
 from dysweep.status import SweepStatus, read_status
 from dysweep.tree import copy_tree
 from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
@@ -515,6 +515,7 @@ def prepare(config: ResumableSweepConfig, function: Callable[..., Any], argument
     heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
     job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
     job.check()
+    refuse_second_agent()
     _forget_empty_variables()
     tracking.check_environment()
     return job

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from dysweep.execution import Result
@@ -32,6 +32,7 @@ class Progress:
         self.done = 0
         self._finished = self._unrecorded = 0
         self._logged: dict[str, None] = {}
+        self._other_values: dict[str, str] = {}
         self.begin(None)
 
     def begin(self, total: int | None, left: Callable[[], int] | None = None) -> None:
@@ -62,25 +63,31 @@ class Progress:
 
     def end(self) -> None:
         """Say, once for all runs, what the sweep waits for and none of them has recorded."""
-        if self._unrecorded and not self._logged:
+        if self._unrecorded and not self._logged and not self._other_values:
             logger.warning(
                 "what the function returns is not recorded, and nothing was logged; give it to wandb.log"
             )
         elif self._finished and self.metric is not None and self.metric.logged_as(self._logged) is None:
+            name = self.metric.name
+            if name in self._other_values:
+                kind = self._other_values[name]
+                logger.warning("metric %r was logged as %s; log a number (float(...) of it)", name, kind)
+                return
             meant = self.metric.meant(self._logged)
             others = f"the runs logged {self._shown_names() or 'nothing'}"
             hint = f"did you mean {meant!r}?" if meant else others
-            logger.warning("metric %r was never logged; %s", self.metric.name, hint)
+            logger.warning("metric %r was never logged; %s", name, hint)
 
     def _note(self, result: Result) -> None:
         self._logged |= dict.fromkeys(result.metrics)
+        self._other_values |= result.other_values
         if result.outcome is not State.FINISHED:
             return
         self._finished += 1
-        self._unrecorded += isinstance(result.value, float) or _holds_numbers(result.value)
+        self._unrecorded += _is_measured(result.value) or _holds_numbers(result.value)
 
     def _shown_names(self) -> str:
-        names = [short_value(name) for name in self._logged]
+        names = [short_value(name) for name in {**self._logged, **self._other_values}]
         return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
     def _count(self, place: int) -> str:
@@ -103,12 +110,21 @@ class Progress:
         return f"  ({estimate(elapsed / others_too, left)} left)" if left > 0 else ""
 
 
+def _is_measured(value: Any) -> bool:
+    """Tell whether this is a number as training ends with: a float, numpy's, or a tensor of one number."""
+    if isinstance(value, Real):
+        return not isinstance(value, Integral)
+    return getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+
+
 def _holds_numbers(value: Any) -> bool:
     """Tell whether this looks like metrics: a mapping of numbers, or a list of such, as Lightning gives."""
     if isinstance(value, Mapping):
         numbers = [each for each in value.values() if isinstance(each, Real) and not isinstance(each, bool)]
-        return bool(numbers) or any(_holds_numbers(each) for each in value.values())
-    return isinstance(value, list) and any(_holds_numbers(each) for each in value[:10])
+        return bool(numbers) or any(_is_measured(each) or _holds_numbers(each) for each in value.values())
+    return isinstance(value, (list, tuple)) and any(
+        _is_measured(each) or _holds_numbers(each) for each in value[:10]
+    )
 
 
 def _called(record: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import wandb
@@ -15,7 +15,7 @@ from wandb.sdk import wandb_helper
 
 from dysweep.checkpoint import SweepPath
 from dysweep.runs import RunDirectory
-from dysweep.text import short_value
+from dysweep.text import short, short_value
 from dysweep.tracking import quiet_sdk, sdk_errors
 from dysweep.wandb_rules import OF_ONE_RUN
 
@@ -40,6 +40,9 @@ class TrackedRun:
         online: whether W&B hears of it now, or by `wandb sync`.
         from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
         when_stopped: called, from another thread, if W&B stops the run.
+
+    Attributes:
+        other_values: what was logged and is no number, with its type, once the run has ended.
 
     Raises:
         TrackingError: W&B did not start the run.
@@ -70,6 +73,7 @@ class TrackedRun:
             self._place["group"] = path.sweep_id
         self._given: dict[str, Any] = {}
         self._ended: list[wandb.Run] = []
+        self.other_values: dict[str, str] = {}
         self._process = os.getpid()
         resume = None if from_scratch else "allow"
         with (
@@ -152,6 +156,7 @@ class TrackedRun:
         else:
             self._ended.append(self.run)
             self.run = self._start(init, config, "allow")
+        self._say_what_differs(config)
         self._say_what_is_not_used(given)
         return self.run
 
@@ -175,6 +180,25 @@ class TrackedRun:
         if {"name", "job_type", "group"} & given.keys():
             run.name = self._place.get("name", given.get("name", run.name))
 
+    def _say_what_differs(self, config: Mapping[str, Any]) -> None:
+        """Name defaults of the function that are not what the run has; its own variables still have them."""
+        chosen = {name: value for name, value in self._locked.items() if name != "dy_config"}
+        tree = self._locked["dy_config"]
+        for known, told in ((chosen, "the sweep has chosen"), (tree, "the run's config has")):
+            others = [
+                name for name, value in config.items()
+                if name in known and known[name] != value and not isinstance(known[name], (dict, list))
+            ]  # fmt: skip
+            if others and told not in _said:
+                _said.add(told)
+                logger.warning(
+                    "wandb.init in the function: its config has %s, and %s %s; use wandb.config, or what the "
+                    "function got as config",
+                    short({name: config[name] for name in others}),
+                    told,
+                    short({name: known[name] for name in others}),
+                )
+
     def _say_what_is_not_used(self, given: Mapping[str, Any]) -> None:
         run = self.run
         taken = {
@@ -196,7 +220,8 @@ class TrackedRun:
     def mark_preempted(self) -> None:
         """Tell W&B that the run, if it is unfinished, ends because its process has to."""
         if wandb.run is self.run:
-            self.run.mark_preempting()
+            with suppress(wandb.errors.UsageError):  # the main thread has finished it meanwhile
+                self.run.mark_preempting()
 
     def end(self, exit_code: int, preempted: bool) -> dict[str, float]:
         """End the run, also if the function has finished it itself.
@@ -220,7 +245,13 @@ class TrackedRun:
             _leave_service()
         metrics: dict[str, float] = {}
         for run in (*self._ended, self.run):
-            metrics |= _numbers(_final_summary(run))
+            summary = _final_summary(run)
+            metrics |= _numbers(summary)
+            self.other_values |= {
+                key: type(value).__name__
+                for key, value in summary.items()
+                if not key.startswith("_") and (isinstance(value, (str, bool, list)) or value is None)
+            }
         return dict(sorted(metrics.items()))
 
 

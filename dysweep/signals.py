@@ -27,7 +27,12 @@ _AGAIN_SECONDS = 0.05
 _CALM_SECONDS = 0.02  # after a fork: whoever forks must be able to note its child, or nobody will end that
 _MOST_PATIENCE_SECONDS = 1.0
 _TELLING_SECONDS = 1.0
-_ENDED = b"dysweep: the function has not stopped by itself and was ended; --resume True goes on\n"
+_NOT_STOPPED = b"dysweep: the function did not stop within its grace and was ended; continue with --resume\n"
+_TOLD_AGAIN = b"dysweep: ended at once, at a second signal; continue with --resume\n"
+_SECOND_AGENT = (
+    "another agent is at work in this process, and W&B's active run belongs to a process: "
+    "start a process for each agent"
+)
 _LOOK, _AT_ONCE, _LEAVE = 253, 254, 255  # words to the guard; all below are numbers of signals
 
 _active: StopSignals | None = None
@@ -51,6 +56,16 @@ def preempted() -> bool:
         False
     """
     return _active is not None and _active.stopping
+
+
+def refuse_second_agent() -> None:
+    """Refuse to begin where an agent is at work, for example in its function.
+
+    Raises:
+        ConfigError: an agent is at work in this process already.
+    """
+    if _working.locked():
+        raise ConfigError(_SECOND_AGENT)
 
 
 class StopSignals:
@@ -98,10 +113,7 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         global _active
         if not _working.acquire(blocking=False):
-            raise ConfigError(
-                "another agent is at work in this process, and W&B's active run belongs to a process: "
-                "start a process for each agent"
-            )
+            raise ConfigError(_SECOND_AGENT)
         _active = self
         _watch_forks()
         self._woken, self._wake = os.pipe()
@@ -194,7 +206,7 @@ class StopSignals:
                 self._insisting = time.monotonic() + _MOST_PATIENCE_SECONDS
                 self._tell_wandb()
             if word == _AT_ONCE or (deadline is not None and time.monotonic() >= deadline):
-                self._end()
+                self._end(_TOLD_AGAIN if word == _AT_ONCE else _NOT_STOPPED)
             if self._undelivered:
                 self._interrupt()
 
@@ -217,8 +229,9 @@ class StopSignals:
                 ctypes.c_ulong(self.thread), ctypes.py_object(Preempted)
             )
 
-    def _end(self) -> None:
-        os.write(2, _ENDED)  # not through logging or sys.stderr, whose locks the function may hold
+    def _end(self, reason: bytes) -> None:
+        with suppress(OSError):  # nobody may read there any more
+            os.write(2, reason)  # not through logging or sys.stderr, whose locks the function may hold
         try:
             self.when_grace_is_over()
         finally:

@@ -443,11 +443,15 @@ def _explained(reason: str) -> str:
     """Add how to mend it to what the SDK says."""
     if "API key" in reason or "No authentication" in reason or "not logged in" in reason:
         log_in = "" if "wandb login" in reason else "; run `wandb login`"
-        return f"{reason.rstrip('.')}{log_in}, or work without an account: WANDB_MODE=offline"
+        return f"{reason.rstrip('.')}{log_in}{_otherwise(', or work without an account')}"
     if "did not respond in time" in reason or "connect" in reason.lower():
         address = wandb.setup().settings.base_url
-        return f"{address} cannot be reached ({reason.rstrip('.')}); to work without it: WANDB_MODE=offline"
+        return f"{address} cannot be reached ({reason.rstrip('.')}){_otherwise('; to work without it')}"
     return reason
+
+
+def _otherwise(text: str) -> str:
+    return "" if os.environ.get("WANDB_MODE") == "offline" else f"{text}: WANDB_MODE=offline"
 
 
 @contextmanager

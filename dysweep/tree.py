@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from types import SimpleNamespace
 from typing import Any
 
-from dysweep.errors import LanguageError
+from dysweep.errors import LanguageError, text_of
 
 Path = tuple["str | int", ...]
 
@@ -105,8 +105,11 @@ def _copy(value: Any, path: Path, reserved: frozenset[str], deepest: int) -> Any
             return _copy(plain, path, reserved, deepest)
     if isinstance(value, PathLike) and isinstance(text := fspath(value), str):
         return text
-    if hasattr(value, "tolist") and hasattr(value, "dtype") and not _is_date(value):
-        plain = value.tolist()
+    if _is_array(value) and not _is_date(value):
+        try:
+            plain = value.tolist()
+        except Exception as error:  # a tensor on `meta`, or a sparse one
+            raise LanguageError(format_path(path), f"its .tolist() failed ({text_of(error)})") from None
         if type(plain) is not kind:
             return _copy(plain, path, reserved, deepest)
     raise LanguageError(
@@ -126,6 +129,10 @@ def _resolved(value: Any, path: Path) -> Any:
         raise LanguageError(format_path(path), f"OmegaConf cannot resolve this: {problem}") from None
 
 
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "tolist") and hasattr(value, "dtype") and not isinstance(value, type)
+
+
 def _is_date(value: Any) -> bool:
     """Tell numpy's dates, which `tolist` may turn into plain numbers."""
     return getattr(value.dtype, "kind", None) in ("m", "M")
@@ -137,7 +144,7 @@ def _with_article(name: str) -> str:
 
 def _advice(value: Any) -> str:
     """Say how to write what is no part of a tree."""
-    if isinstance(value, (date, time, timedelta)) or (hasattr(value, "dtype") and _is_date(value)):
+    if isinstance(value, (date, time, timedelta)) or (_is_array(value) and _is_date(value)):
         return "write it as text, in quotes"
     if isinstance(value, Enum):
         return "write its .value or its .name"
@@ -145,6 +152,8 @@ def _advice(value: Any) -> str:
         return "it has no order; write a list, as sorted(...) gives it"
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "write text"
+    if isinstance(value, type):
+        return f"write its name as text, as '{value.__module__}.{value.__qualname__}'"
     if isinstance(value, Real) or hasattr(value, "as_integer_ratio"):
         return "write float(...) of it"
     for name in ("to_dict", "model_dump", "tolist"):

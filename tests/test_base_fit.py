@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from dysweep import cli, open_sweep
+from dysweep import cli, dysweep_run_resume, open_sweep
 from dysweep.files import dump_yaml
 
 BASE = """
@@ -309,6 +310,32 @@ def test_a_project_that_wandb_would_refuse_is_named_before_anything_is_made(caps
     code, (_, err) = create(capsys, f"project: {project}\n{sweep}")
     assert code == 2 and err.startswith("dysweep_create: project: ") and "W&B allows" in err
     assert not Path("dysweep_logs").exists()
+
+
+def test_what_omegaconf_resolves_before_the_sweep_is_named_where_it_matters(caplog):
+    base = {"steps": 20, "warmup": "${steps}", "opt": {"lr": 0.1, "end": "${.lr}"}, "size": 1, "n": "${size}"}
+    space = {"steps": {"sweep": True, "values": [20, 40]}, "opt": {"lr": {"sweep": True, "values": [1, 2]}}}
+    dysweep_run_resume(base_config=OmegaConf.create(base), sweep_configuration=space)
+    assert [record.getMessage() for record in caplog.records] == [
+        "base_config.warmup: ${steps} is resolved before anything is swept, so every run gets the value of "
+        "base_config; give OmegaConf.to_container(config, resolve=False), and resolve in the function (and 1 "
+        "more like this)"
+    ]
+    caplog.clear()
+    dysweep_run_resume(
+        base_config={"all": OmegaConf.create(base)}, sweep_configuration={"size": space["steps"]}
+    )
+    assert [record.getMessage().split(" is ")[0] for record in caplog.records] == [
+        "base_config.all.n: ${size}",
+        "size:",
+    ]
+
+
+def test_what_is_missing_in_omegaconf_has_to_be_swept(caplog):
+    base = OmegaConf.create({"lr": "???", "data": "???"})
+    dysweep_run_resume(base_config=base, sweep_configuration={"lr": {"sweep": True, "values": [1]}})
+    [record] = caplog.records
+    assert record.getMessage() == "base_config.data: '???', which OmegaConf means as missing, is a text here"
 
 
 def test_a_large_space_is_created(capsys):

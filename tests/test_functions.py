@@ -13,6 +13,7 @@ import pytest
 from dysweep import (
     ConfigError,
     FunctionError,
+    cli,
     dysweep_run_resume,
     open_sweep,
     parse_dictionary_onto_dataclass,
@@ -57,6 +58,27 @@ def test_a_function_that_cannot_be_called_leaves_no_sweep():
         with pytest.raises(FunctionError):
             created(function=function)
     assert not Path("dysweep_logs").exists()
+
+
+def test_a_misspelt_argument_of_the_function_is_named(capsys, tmp_path):
+    (tmp_path / "functions.py").write_text("def main(config, checkpoint_dir, epochs=1): pass\n")
+    (tmp_path / "config.yaml").write_text(
+        "base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1]}}"
+    )
+    words = ["-c", "config.yaml", "--package", "functions", "--function", "main"]
+    assert cli.run_resume([*words, "--run_additional_args", "epoch:3"]) == 2
+    said = "run_additional_args: main takes no 'epoch'; did you mean 'epochs'?"
+    assert said in capsys.readouterr().err and not (tmp_path / "dysweep_logs").exists()
+    assert cli.run_resume([*words, "--run_additional_args", "epochs:3"]) == 0
+
+
+def test_a_sweep_inside_a_function_is_refused_before_it_is_created(tmp_path):
+    def function(config, checkpoint_dir):
+        created(function=lambda config, checkpoint_dir: None)
+
+    with pytest.raises(FunctionError, match="another agent is at work in this process"):
+        created(function=function)
+    assert len(list((tmp_path / "dysweep_logs").iterdir())) == 1
 
 
 def test_a_call_that_returns_a_coroutine_has_failed(capsys):

@@ -91,6 +91,23 @@ def test_a_login_in_the_function_is_answered_as_under_wandbs_own_agent(mode, sta
     assert "WARNING" not in err
 
 
+def test_defaults_of_the_function_that_differ_from_the_run_are_said_once(mode, start):
+    Path("functions.py").write_text(
+        "import wandb\n"
+        "def main(config, checkpoint_dir):\n"
+        "    wandb.init(config={'lr': 3, 'epochs': 20, 'seed': 0, 'net': {'width': 1}}).log({'acc': 1})\n"
+    )
+    base = {"lr": 1, "epochs": 10, "seed": 0, "net": {"width": 2}}
+    sweep_id = dysweep_run_resume(base_config=base, sweep_configuration=SPACE, project="study")
+    _, err = start("dysweep_run_resume", *AGENT, sweep_id).communicate()
+    said = [line.partition(": its config has ")[2] for line in err.splitlines() if "its config has" in line]
+    mend = "; use wandb.config, or what the function got as config"
+    assert said == [
+        f"lr=3, and the sweep has chosen lr=0.5{mend}",
+        f"lr=3, epochs=20, and the run's config has lr=0.5, epochs=10{mend}",
+    ]
+
+
 @pytest.mark.parametrize("form", [dict, lambda **given: wandb.Settings(**given)])
 def test_what_init_gets_by_its_settings_is_taken_or_named(mode, server, capsys, form, caplog):
     given = {"run_name": "trial", "run_tags": ["baseline"], "run_notes": "n", "console": "off"}

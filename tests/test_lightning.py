@@ -109,6 +109,44 @@ def test_lightning_goes_on_in_the_same_run_of_wandb(server, capsys):
         assert run.values["lr"] in (0.1, 0.01) and run.values["dy_config"]["epochs"] == 4
 
 
+CLI_FUNCTION = (
+    FUNCTION.partition("def main")[0]
+    + """
+from lightning.pytorch.cli import LightningCLI
+
+
+def main(config, logger, checkpoint_dir):
+    saving = ModelCheckpoint(checkpoint_dir, save_last=True)
+    options = {
+        "max_epochs": config["epochs"], "logger": logger, "callbacks": [saving], "accelerator": "cpu",
+        "enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1,
+        "default_root_dir": str(checkpoint_dir),
+    }
+    cli = LightningCLI(Linear, args={"model": {"lr": config["lr"]}, "trainer": options}, run=False)
+    last = checkpoint_dir / "last.ckpt"
+    cli.trainer.resumed = last.exists()
+    loader = DataLoader(load(config["data"]), batch_size=30)
+    cli.trainer.fit(cli.model, loader, ckpt_path=last if last.exists() else None)
+"""
+)
+
+
+def test_lightning_cli_saves_its_config_with_each_attempt(capsys):
+    Path("functions.py").write_text(CLI_FUNCTION)
+    before = Path("config.yaml").read_text()
+    _, runs = train_until_all_have_finished(capsys)
+    assert Path("config.yaml").read_text() == before
+    for run in runs:
+        saved = [path.read_text() for path in run.path.glob("wandb/offline-run-*/config.yaml")]
+        assert len(saved) == run.last_attempt().number and all("max_epochs: 4" in text for text in saved)
+
+
+def test_a_function_that_wants_the_logger_is_told_of_the_option(capsys):
+    arguments = ["--package", "functions", "--function", "main", "--use_lightning_logger", "false"]
+    assert cli.run_resume(["-c", "config.yaml", *arguments]) == 2
+    assert "or set use_lightning_logger for its logger" in capsys.readouterr().err
+
+
 def test_a_function_without_logger_is_refused(capsys):
     Path("functions.py").write_text("def main(config, checkpoint_dir): pass")
     arguments = ["--package", "functions", "--function", "main", "--use_lightning_logger"]

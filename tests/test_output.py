@@ -19,6 +19,7 @@ PROMPTS = [
 ]
 FUNCTIONS = """
 import os, pathlib, sys, time
+import numpy as np
 import wandb
 
 def nothing(config, checkpoint_dir):
@@ -29,6 +30,21 @@ def val_acc(config, checkpoint_dir):
 
 def other(config, checkpoint_dir):
     wandb.log({"zzz": 1})
+
+def no_number(config, checkpoint_dir):
+    wandb.log({"acc": config["acc"]})
+
+def returns_array(config, checkpoint_dir):
+    return np.float32(0.5)
+
+def returns_tensor(config, checkpoint_dir):
+    return np.array(0.5)
+
+def returns_pair(config, checkpoint_dir):
+    return 0.5, 0.25
+
+def returns_code(config, checkpoint_dir):
+    return 0
 
 def kept(config, checkpoint_dir):
     wandb.define_metric("acc", summary="min,max")
@@ -172,7 +188,14 @@ def test_a_log_is_printed_as_a_terminal_shows_it_and_kept_as_it_is(capsys):
         ("nothing", "metric 'acc' was never logged; the runs logged nothing"),
         *[
             (name, "what the function returns is not recorded, and nothing was logged; give it to wandb.log")
-            for name in ("returns", "returns_number", "returns_list")
+            for name in (
+                "returns",
+                "returns_number",
+                "returns_list",
+                "returns_array",
+                "returns_tensor",
+                "returns_pair",
+            )
         ],
     ],
 )
@@ -180,6 +203,58 @@ def test_what_the_sweep_waits_for_and_nobody_logs_is_said_once(capsys, function,
     sweep_id, _ = create(capsys, {"lr": swept(1, 2)}, "--metric", "acc", "--goal", "maximize")
     code, err = work(capsys, sweep_id, function)
     assert code == 0 and err.splitlines()[2] == last and len(err.splitlines()) == 4
+
+
+@pytest.mark.parametrize(("value", "kind"), [("0.93", "str"), (True, "bool"), ([0.5], "list")])
+def test_a_metric_that_was_logged_as_no_number_is_said(capsys, value, kind):
+    sweep_id, _ = create(capsys, {"lr": swept(1)}, "--metric", "acc", base={"acc": value, "lr": 0})
+    code, err = work(capsys, sweep_id, "no_number")
+    said = f"metric 'acc' was logged as {kind}; log a number (float(...) of it)"
+    assert code == 0 and err.splitlines()[1] == said
+
+
+def test_an_exit_code_that_a_function_returns_is_no_metric(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(1)})
+    assert "not recorded" not in work(capsys, sweep_id, "returns_code")[1]
+
+
+def test_an_agent_that_ends_well_names_what_others_have_left(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(1, 2, 3)})
+    Path("end").write_text("failed")
+    assert work(capsys, sweep_id, "ends_as_told", "--count", "1")[0] == 1
+    Path("end").write_text("finished")
+    _, err = work(capsys, sweep_id, "ends_as_told", "--resume")
+    command = f"dysweep_run_resume --package functions --function ends_as_told --sweep_id {sweep_id}"
+    assert err.splitlines()[-1] == f"in the whole sweep: 2 not started; to start them: {command}"
+    Path("end").write_text("failed")
+    assert work(capsys, sweep_id, "ends_as_told", "--count", "1")[0] == 1
+    Path("end").write_text("finished")
+    code, err = work(capsys, sweep_id, "ends_as_told")
+    assert code == 0
+    assert err.splitlines()[-1] == f"in the whole sweep: 1 failed; to resume: {command} --resume"
+
+
+def test_a_table_goes_to_stdout_too(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(1, 2)})
+    assert work(capsys, sweep_id, "nothing")[0] == 0
+    shown(capsys, sweep_id, "--csv", "runs.csv")
+    assert shown(capsys, sweep_id, "--csv", "-") == Path("runs.csv").read_bytes().decode()
+    assert not Path("-").exists()
+
+
+def test_a_full_disk_behind_stdout_is_one_line(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(1, 2)})
+    for command in (
+        ["dysweep_status", "--json", "--sweep_id", sweep_id],
+        ["dysweep_create", "-c", "config.json"],
+    ):
+        with open("/dev/full", "w") as full:
+            process = Process(
+                [SCRIPTS / command[0], *command[1:]], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+            _, err = process.communicate()
+        last = f"{command[0]}: the output cannot be written (No space left on device)"
+        assert (process.returncode, err.splitlines()[-1]) == (1, last) and "Traceback" not in err
 
 
 def test_a_metric_that_only_a_failed_run_has_logged_was_logged(capsys):

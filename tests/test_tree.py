@@ -118,6 +118,8 @@ REFUSED = {
         "a complex cannot be in a config; allowed are text, numbers, true/false, null, lists and",
     ),
     "class": (Optimizer, "a type cannot be in a config; write its name as text, as 'test_tree.Optimizer'"),
+    "numpy's class": (np.float32, "a type cannot be in a config; write its name as text, as 'numpy.float32'"),
+    "tensor without values": (torch.ones(2, device="meta"), "its .tolist() failed ("),
     "endless": (range(10**9), "a range of 1000000000 numbers is too long"),
     "unresolved": (LOOP, "OmegaConf cannot resolve this: Interpolation key 'b' not found"),
 }
