@@ -115,7 +115,8 @@ class _Fit:
 
     def _walk_mapping(self, patch: dict[str, Any], base: Any, path: Path) -> None:
         self._refuse_ways_of_wandb(patch, base, path)
-        if isinstance(base, (str, int, float)) and not self.inside_node and patch.keys() - RESERVED:
+        is_meant = self.inside_node and patch  # a class for a number, as an alternative
+        if isinstance(base, (str, int, float)) and not is_meant and not patch.keys() & RESERVED:
             self.replaced.append((path, base))
         self._note_kept_arguments(patch, base, path)
         for key, item in patch.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -31,11 +32,36 @@ def captured(attempt: Attempt) -> Iterator[None]:
     before = out.log, err.log
     out.log = err.log = _Log(log, str(attempt.log_path))
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        with split_output(), _root_handlers_to(out, err):
             yield
     finally:
         out.log, err.log = before
         os.close(log)
+
+
+@contextmanager
+def split_output() -> Iterator[None]:
+    """Let stdout and stderr lead to the attempt of the moment, also for loggers that modules set up."""
+    with redirect_stdout(_tee("stdout")), redirect_stderr(_tee("stderr")):
+        yield
+
+
+@contextmanager
+def _root_handlers_to(*tees: _Tee) -> Iterator[None]:
+    """Redirect handlers of logging that were set up before, which keep the stream of that time."""
+    changed = [
+        (handler, tee)
+        for handler in logging.root.handlers
+        for tee in tees
+        if isinstance(handler, logging.StreamHandler) and handler.stream is tee.stream
+    ]
+    for handler, tee in changed:
+        handler.setStream(tee)
+    try:
+        yield
+    finally:
+        for handler, tee in changed:
+            handler.setStream(tee.stream)
 
 
 class _Log:
@@ -49,8 +75,7 @@ class _Log:
         self._path = path
         self._failed = False
 
-    def write(self, text: str) -> None:
-        data = text.encode("utf-8", "backslashreplace")
+    def write(self, data: bytes) -> None:
         while data and not self._failed:
             try:
                 data = data[os.write(self._descriptor, data) :]
@@ -70,10 +95,26 @@ class _Tee:
         self.log: _Log | None = None
 
     def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if self.log is not None:
-            self.log.write(text)
+            self.log.write(text.encode("utf-8", "backslashreplace"))
         self._pass_on("write", text)
         return len(text)
+
+    @property
+    def buffer(self) -> _Bytes:
+        return _Bytes(self)
+
+    def detach(self) -> _Bytes:
+        """Give the bytes below, as whoever detaches them wraps them anew; the process keeps its stream."""
+        return self.buffer
+
+    def __enter__(self) -> _Tee:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
 
     def flush(self) -> None:
         self._pass_on("flush")
@@ -98,7 +139,37 @@ class _Tee:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "stream":  # of a copy that is not made yet
+            raise AttributeError(name)
         return getattr(self.stream, name)
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of a split stream, which stay open when a wrapper around them is deleted."""
+
+    def __init__(self, tee: _Tee) -> None:
+        self._tee = tee
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return bool(self._tee.isatty())
+
+    def fileno(self) -> int:
+        return int(self._tee.fileno())
+
+    def write(self, data: Any) -> int:
+        content = bytes(data)
+        if hasattr(self._tee.stream, "buffer"):
+            self._tee.flush()
+            if self._tee.log is not None:
+                self._tee.log.write(content)
+            self._tee.stream.buffer.write(content)
+            self._tee.flush()
+        else:  # a notebook's
+            self._tee.write(content.decode(errors="backslashreplace"))
+        return len(content)
 
 
 _tees: dict[str, _Tee] = {}

@@ -22,11 +22,13 @@ from typing import Any
 
 from dysweep import evaluate, parallel
 from dysweep.arguments import StatusOptions, additional_arguments, commented, parse, parse_status
+from dysweep.capture import split_output
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest, text_of
 from dysweep.files import user_path
+from dysweep.isolation import importing
 from dysweep.location import Location
-from dysweep.log import discard, say, say_on_stderr
+from dysweep.log import discard, said_on_stderr, say
 from dysweep.lost import LOST
 from dysweep.offline import Grid
 from dysweep.parallel import ResumableSweepConfig
@@ -34,7 +36,7 @@ from dysweep.preview import Preview, values_of
 from dysweep.ranks import refuse_ranks
 from dysweep.runs import State
 from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
-from dysweep.text import count, short_path, short_value
+from dysweep.text import counted, short_path, short_value
 
 logger = logging.getLogger("dysweep")
 
@@ -77,7 +79,9 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         refuse_ranks()  # first of all: a launcher starts this with arguments that may not be ours
-        return _run_resume(*parse("dysweep_run_resume", about, _words(argv)))
+        options, settings = parse("dysweep_run_resume", about, _words(argv))
+        with split_output():
+            return _run_resume(options, settings)
 
     return _reported("dysweep_run_resume", work)
 
@@ -132,6 +136,7 @@ def status_script() -> None:
 
 def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
     _open_closed_streams()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of any script
     code = command()
     if code != 0 and not runs_user_code:
         sys.stdout.flush()
@@ -170,9 +175,9 @@ def _words(argv: Sequence[str] | None) -> list[str]:
 
 
 def _reported(name: str, command: Callable[[], int]) -> int:
-    say_on_stderr()
     try:
-        code = command()
+        with said_on_stderr():
+            code = command()
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
@@ -342,7 +347,7 @@ def _size(sweep: Sweep) -> str:
     if sweep.sweep_configuration["method"] != "grid":
         return ""
     size = Grid.of(sweep.compiled, sweep.sweep_configuration).size
-    return f"{count(size)} run{'s' if size > 1 else ''}, "
+    return f"{counted(size, 'run')}, "
 
 
 def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
@@ -373,8 +378,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
         if finished + others:
             directory = _find(config)
             lost = f", {others} not" if others else ""
-            runs = "run" if finished == 1 else "runs"
-            say(f"{finished} {runs} finished{lost}; results in {short_path(directory.path)}")
+            say(f"{counted(finished, 'run')} finished{lost}; results in {short_path(directory.path)}")
     again = config.resume or config.rerun is not None
     if not finished + others:
         none_left = "no run to resume" if config.resume else "no such run to execute again"
@@ -422,10 +426,9 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
         raise ConfigError(f"--package: {package!r} is a path; write it as a module's name: {dotted}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # for the whole process: the function may import its neighbours later
-    argv = sys.argv
-    sys.argv = [package]  # a parser in the module gets its own words
     try:
-        module = evaluate.import_name(package)
+        with importing(package):
+            module = evaluate.import_name(package)
     except SystemExit as error:
         raise FunctionError(
             f"--package: {package!r} ends its process while it is imported (exit code {error.code}); "
@@ -436,8 +439,6 @@ def _function(package: str | None, name: str | None) -> Callable[..., Any]:
         raise FunctionError(
             f"--package: {package!r} cannot be imported ({type(error).__name__}: {text_of(error)})"
         ) from None
-    finally:
-        sys.argv = argv
     if module is None:
         raise FunctionError(
             f"--package: there is no module {package!r}; it is looked for in the working directory "

@@ -108,7 +108,7 @@ class Result:
         error: what it raised.
         seconds: how long it took.
         metrics: the final numeric metrics.
-        other_values: what was logged and is no number, with its type.
+        other_values: what was logged and is no number, with its kind.
     """
 
     attempt: Attempt

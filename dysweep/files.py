@@ -20,6 +20,7 @@ _NUMBERS = {
     "float": rf"[-+]?(?:{_WHOLE}\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?{_WHOLE}[eE][-+]?[0-9]+"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
 }
+_BLANKS = "\xa0\u2007\u202f\u3000\u200b\ufeff"
 _AS_TEXT = ("timestamp", "value", "int", "float")
 
 
@@ -30,6 +31,8 @@ class _Loader(yaml.SafeLoader):
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value.strip(_BLANKS) != key.value and not key.style:
+                raise _problem(f"the key {key.value!r} begins or ends with what only looks like a blank", key)
             name = _identity(key)
             if name in seen:
                 raise _problem(f"duplicate key {key.value!r}", key)

@@ -45,6 +45,18 @@ def own_environment(offline: bool) -> Iterator[None]:
 
 
 @contextmanager
+def importing(name: str) -> Iterator[None]:
+    """Give a module that is imported a command line without arguments, and let it set up logging but ours."""
+    argv, disabled = sys.argv, logger.disabled
+    sys.argv = [name]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        logger.disabled = disabled  # dictConfig turns off all loggers that are there before
+
+
+@contextmanager
 def isolated() -> Iterator[None]:
     """Give the function a command line without arguments, and put back what it leaves changed.
 
@@ -56,7 +68,7 @@ def isolated() -> Iterator[None]:
         for name in ("argv", "excepthook", "unraisablehook"):
             stack.callback(setattr, sys, name, getattr(sys, name))
         stack.callback(setattr, threading, "excepthook", threading.excepthook)
-        stack.callback(_put_back_logging, _logging())
+        stack.callback(_put_back_logging, _logging(logging.root, logger))
         stack.callback(os.umask, _umask())
         stack.callback(_put_back_working_directory, Path.cwd())
         if threading.current_thread() is threading.main_thread():
@@ -89,14 +101,11 @@ class _Logging:
     loggers: dict[logging.Logger, tuple[list[logging.Handler], int, bool, bool]]
 
 
-def _logging() -> _Logging:
-    """Note how the root logger and dysweep's own are set up, which `dictConfig` for example turns off."""
+def _logging(*loggers: logging.Logger) -> _Logging:
+    """Note how loggers are set up, which `dictConfig` for example turns off."""
     return _Logging(
         logging.root.manager.disable,
-        {
-            each: (list(each.handlers), each.level, each.disabled, each.propagate)
-            for each in (logging.root, logger)
-        },
+        {each: (list(each.handlers), each.level, each.disabled, each.propagate) for each in loggers},
     )
 
 

@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 logger = logging.getLogger("dysweep")
@@ -40,14 +42,23 @@ class _StderrHandler(logging.Handler):
         say(self.format(record))
 
 
-def say_on_stderr() -> None:
-    """Show on stderr what dysweep logs."""
-    if not logger.handlers:
-        logger.addHandler(_StderrHandler())
-        logger.setLevel(logging.INFO)
+@contextmanager
+def said_on_stderr() -> Iterator[None]:
+    """Show on stderr what dysweep logs, once, however logging is set up meanwhile."""
+    before = logger.level, logger.propagate
+    handler = _StderrHandler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
 
 
 def say_by_default() -> None:
     """Show on stderr what dysweep logs, unless the program has set up logging itself."""
-    if not logging.getLogger().handlers:
-        say_on_stderr()
+    if not logger.hasHandlers():
+        logger.addHandler(_StderrHandler())
+        logger.setLevel(logging.INFO)

@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -305,8 +306,8 @@ def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
     if config.count is not None and config.count < 1:
         raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
     for name in ("max_attempts", "lease", "grace"):
-        if getattr(config, name) <= 0:
-            raise ConfigError(f"{name}: {getattr(config, name)} is too little; give more than 0")
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigError(f"{name}: must be a number of more than 0, got {getattr(config, name)}")
     return config
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -16,8 +17,7 @@ from wandb.sdk import wandb_helper
 from dysweep.checkpoint import SweepPath
 from dysweep.runs import RunDirectory
 from dysweep.text import short, short_value
-from dysweep.tracking import quiet_sdk, sdk_errors
-from dysweep.wandb_rules import OF_ONE_RUN
+from dysweep.tracking import forget_one_run, quiet_sdk, sdk_errors
 
 logger = logging.getLogger("dysweep")
 
@@ -27,7 +27,10 @@ _TAKEN = ("name", "tags", "notes", "job_type", "group", *_LIVE)
 _CONFIG = ("config", "config_exclude_keys", "config_include_keys")
 _WITHOUT_WORD = (*_CONFIG, "reinit", "resume", "force", "anonymous", "allow_val_change")
 _AGGREGATES = frozenset(["min", "max", "mean", "best", "first", "last", "sum"])
+_KINDS = {str: "text", bool: "a boolean", list: "a list", type(None): "null"}
 _said: set[str] = set()
+_searched: set[str] = set()
+_places: list[tuple[dict[str, Any], str]] = []
 
 
 class TrackedRun:
@@ -42,7 +45,7 @@ class TrackedRun:
         when_stopped: called, from another thread, if W&B stops the run.
 
     Attributes:
-        other_values: what was logged and is no number, with its type, once the run has ended.
+        other_values: what was logged and is no number, with its kind, once the run has ended.
 
     Raises:
         TrackingError: W&B did not start the run.
@@ -87,9 +90,7 @@ class TrackedRun:
                 self.run = self._start(wandb.init, {}, resume)
 
     def _start(self, init: Callable[..., wandb.Run], config: dict[str, Any], resume: str | None) -> wandb.Run:
-        settings = wandb.setup().settings
-        for variable in OF_ONE_RUN:  # those of the agent's environment would make the SDK ignore ours
-            setattr(settings, variable.removeprefix("WANDB_").lower(), None)
+        forget_one_run()  # of the agent's environment: the SDK would ignore ours
         run = init(
             **{**self._given, **self._place},
             config={**config, **self._locked},
@@ -109,7 +110,10 @@ class TrackedRun:
         settings = wandb.setup().settings.model_copy()
 
         def joining_init(*args: Any, **kwargs: Any) -> wandb.Run:
-            given = inspect.signature(init).bind(*args, **kwargs).arguments
+            try:
+                given = inspect.signature(init).bind(*args, **kwargs).arguments
+            except TypeError:
+                return init(*args, **kwargs)  # whose own error names it
             reinit = given.get("reinit") or _set_in(given.get("settings")).get("reinit")
             if reinit == "create_new" or os.getpid() != self._process:
                 return init(*args, **kwargs)
@@ -125,7 +129,8 @@ class TrackedRun:
             # The SDK warns of a login after init and returns False; under its own agent it would come before.
             return self._online if os.getpid() == self._process else login(*args, **kwargs)
 
-        wandb.init, wandb.teardown, wandb.login = joining_init, finishing_teardown, done_login
+        own = {init: joining_init, teardown: finishing_teardown, login: done_login}
+        _replace_everywhere(own)
         if not self._online:
             # Artifacts wait here for the upload, which may come from another host with another home folder.
             os.environ.setdefault(_DATA_DIR, str(self._record.path / "wandb"))
@@ -139,7 +144,7 @@ class TrackedRun:
         try:
             yield
         finally:
-            wandb.init, wandb.teardown, wandb.login = init, teardown, login
+            _replace_everywhere({ours: sdks for sdks, ours in own.items()})
             changed = wandb.setup().settings
             for name in wandb.Settings.model_fields:
                 if getattr(changed, name) != getattr(settings, name):
@@ -248,11 +253,28 @@ class TrackedRun:
             summary = _final_summary(run)
             metrics |= _numbers(summary)
             self.other_values |= {
-                key: type(value).__name__
+                key: _KINDS[type(value)]
                 for key, value in summary.items()
-                if not key.startswith("_") and (isinstance(value, (str, bool, list)) or value is None)
+                if not key.startswith("_") and type(value) in _KINDS
             }
         return dict(sorted(metrics.items()))
+
+
+def _replace_everywhere(functions: Mapping[Any, Any]) -> None:
+    """Replace functions of the SDK, also in modules that have imported them: `from wandb import init`."""
+    for names, name in _places_of(functions):
+        names[name] = functions[names[name]]
+
+
+def _places_of(functions: Collection[Any]) -> list[tuple[dict[str, Any], str]]:
+    """Find where modules keep functions; each module is searched once, as there are thousands."""
+    identities = set(map(id, functions))
+    for module in sys.modules.keys() - _searched:
+        _searched.add(module)
+        if not module.startswith("wandb."):
+            names = getattr(sys.modules[module], "__dict__", {})
+            _places.extend((names, name) for name, value in list(names.items()) if id(value) in identities)
+    return [(names, name) for names, name in _places if id(names.get(name)) in identities]
 
 
 def _set_in(settings: Any) -> dict[str, Any]:

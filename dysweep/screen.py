@@ -19,7 +19,7 @@ from dysweep.errors import LanguageError
 from dysweep.preview import Preview, differences
 from dysweep.runs import State
 from dysweep.status import RunStatus, SweepStatus
-from dysweep.text import ago, count, duration, last_line, short, short_path, short_value
+from dysweep.text import ago, count, counted, duration, last_line, short, short_path, short_value
 
 _COLOURS = {
     State.FINISHED.value: "green",
@@ -96,7 +96,7 @@ def sweep(status: SweepStatus) -> Group:
 
 def preview(seen: Preview, most: int) -> Group:
     """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
-    many = "as many runs as W&B chooses" if seen.grid is None else f"{count(seen.grid.size)} runs"
+    many = "as many runs as W&B chooses" if seen.grid is None else counted(seen.grid.size, "run")
     table = Table.grid(padding=(0, 2))
     for name, path, values in seen.parameters():
         table.add_row(f"  {short_value(name)}", Text(short_value(path, _LONGEST_PATH), style="dim"), values)

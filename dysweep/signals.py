@@ -33,7 +33,7 @@ _SECOND_AGENT = (
     "another agent is at work in this process, and W&B's active run belongs to a process: "
     "start a process for each agent"
 )
-_LOOK, _AT_ONCE, _LEAVE = 253, 254, 255  # words to the guard; all below are numbers of signals
+_ASK, _LOOK, _AT_ONCE, _LEAVE = 252, 253, 254, 255  # words to the guard; all below are numbers of signals
 
 _active: StopSignals | None = None
 _working = threading.Lock()  # a forked child finds it taken, and so begins no agent of its own
@@ -97,6 +97,7 @@ class StopSignals:
         self.thread = threading.get_ident()
         self.forked = 0.0
         self._insisting = 0.0
+        self._settled = threading.Event()
         self._noted = False
         self._running = False
         self._raised = False
@@ -150,11 +151,23 @@ class StopSignals:
         if self.stopping:
             raise Preempted(self.received or signal.SIGTERM)
         self._raised = False
+        self._settled.clear()
         self._running = True
         try:
             yield
+            if self._previous:
+                self._settle()
+        except SystemExit:  # as a handler of the function's own may end it
+            if self._previous:
+                self._settle()
+            raise
         finally:
             self._running = False
+
+    def _settle(self) -> None:
+        """Wait until the guard has read all signals so far, also those to handlers of the function's own."""
+        self._tell(_ASK)
+        self._settled.wait(_TELLING_SECONDS)
 
     def end_run(self, outcome: State) -> None:
         """End the running function only, from another thread.
@@ -199,8 +212,9 @@ class StopSignals:
             if word == _LEAVE:
                 os.close(self._woken)
                 return
-            if word in _SIGNALS and signal.getsignal(word) == self._note:
-                self.received = self.received or word
+            if word == _ASK:
+                self._settled.set()
+            self._hear(word)
             if self.received is not None and deadline is None:
                 deadline = time.monotonic() + self.grace
                 self._insisting = time.monotonic() + _MOST_PATIENCE_SECONDS
@@ -209,6 +223,17 @@ class StopSignals:
                 self._end(_TOLD_AGAIN if word == _AT_ONCE else _NOT_STOPPED)
             if self._undelivered:
                 self._interrupt()
+
+    def _hear(self, word: int) -> None:
+        if word not in _SIGNALS:
+            return
+        handler = signal.getsignal(word)
+        if handler == self._note:
+            self.received = self.received or word
+        elif word != signal.SIGUSR1 and callable(handler) and self._running:
+            # A handler of the function saves, and returns or exits; the run is preempted all the same.
+            self._raised = True
+            self.received = self.received or word
 
     @property
     def _undelivered(self) -> bool:

@@ -16,6 +16,7 @@ from dysweep.checkpoint import SweepDirectory, SweepPath
 from dysweep.errors import ConfigError, DirectoryError, TrackingError
 from dysweep.files import create_atomically, read_json
 from dysweep.runs import Attempt, RunDirectory, State, Watch
+from dysweep.text import counted
 
 logger = logging.getLogger("dysweep")
 
@@ -48,7 +49,7 @@ def sync(directory: SweepDirectory, entity: str | None, project: str | None, lea
         if not ended:
             raise ConfigError(f"{directory.path}: no run has ended yet, so there is nothing to sync")
         place = _place(directory, entity, project)
-        logger.info("%d runs to %s", len(ended), place.place)
+        logger.info("%s to %s", counted(len(ended), "run"), place.place)
         _upload([folder for folders in ended.values() for folder in folders], place)
         return _sweep_with(directory, place, list(ended))
 

@@ -62,6 +62,11 @@ def count(number: int) -> str:
     return f"{number / 10**exponent:.1f}e{exponent}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of something: `1 run`, `48 runs`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Write a duration: `0.4 s`, `3 min 20 s`, `5 h 10 min`, `4 d 2 h`."""
     if seconds < 60:

@@ -28,9 +28,8 @@ _ENTITY = "WANDB_ENTITY"
 _PROJECT = "WANDB_PROJECT"
 _RUN_ID = "WANDB_RUN_ID"
 _SERVICE = "WANDB_SERVICE"
-_SWEEP_ID = "WANDB_SWEEP_ID"
 _ASSIGNMENT_FILE = "WANDB_SWEEP_PARAM_PATH"
-_LEFT_BY_THE_SDK = (_ENTITY, _PROJECT, _RUN_ID, _SWEEP_ID, _ASSIGNMENT_FILE, "WANDB_DIR")
+_LEFT_BY_THE_SDK = (_ENTITY, _PROJECT, "WANDB_DIR")
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 12  # wandb.agent asks every 5 seconds and looks at the answer every 10
 _CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
@@ -97,13 +96,17 @@ def _wandb_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     with TemporaryDirectory() as logs:
         return subprocess.run(
             [sys.executable, "-m", "wandb", *arguments],
-            env={**os.environ, "WANDB_DIR": logs},
+            env={**_without_one_run(os.environ), "WANDB_DIR": logs},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
+
+
+def _without_one_run(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in OF_ONE_RUN}
 
 
 def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
@@ -462,9 +465,11 @@ def quiet_sdk(**environment: str) -> Iterator[None]:
         environment: variables to set meanwhile.
     """
     environment["WANDB_SHOW_INFO"] = "false"
+    before = {name: os.environ.get(name) for name in (*OF_ONE_RUN, *_LEFT_BY_THE_SDK, *environment)}
+    for name in OF_ONE_RUN:  # they would make the SDK ignore which run is asked for
+        os.environ.pop(name, None)
+    forget_one_run()
     informed = wandb.setup().settings.show_info
-    before = {name: os.environ.get(name) for name in (*_LEFT_BY_THE_SDK, *environment)}
-    os.environ.pop(_SWEEP_ID, None)  # it would make the SDK ignore which run is asked for
     os.environ.update(environment)
     _set_informed(False)
     try:
@@ -473,6 +478,13 @@ def quiet_sdk(**environment: str) -> Iterator[None]:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         _set_informed(informed)
+
+
+def forget_one_run() -> None:
+    """Take out of the SDK's settings what it has read in the environment of a certain run or sweep."""
+    settings = wandb.setup().settings
+    for variable in OF_ONE_RUN:
+        setattr(settings, variable.removeprefix("WANDB_").lower(), None)
 
 
 def _set_informed(informed: bool) -> None:

@@ -160,6 +160,10 @@ DOUBTS = {
         "beta1: {x: {sweep: true, values: [1, 2]}}",
         "beta1: a mapping, where base_config has the number 0.9, which it replaces",
     ),
+    "an empty mapping for a scalar": (
+        "beta1: {sweep: true, values: [{}, 0.5]}",
+        "beta1.values[0]: a mapping, where base_config has the number 0.9, which it replaces",
+    ),
     "equal values": (
         "beta1: {sweep: true, values: [0.5, 1, 1.0]}",
         "beta1.values: 1 and 1.0 are the same value, and get a run each",

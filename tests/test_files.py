@@ -71,6 +71,10 @@ def test_yaml_means_what_people_mean(text, value):
         ("a: 1\n---\nb: 2", r"^here, line 2, column 1: a second document begins here \(`---`\); write one"),
         ("id: 010", r"^here, line 1, column 5: 010 may be octal \(8\) or decimal \(10\); .*'010' in quotes"),
         ("a:\n\xa0 b: 1\n  c: 2", r"^here, line 2: a no-break space, which looks like a blank"),
+        (
+            "a:\n\xa0 b: 1",
+            r"^here, line 2, column 1: the key '.xa0 b' begins or ends with what only look",
+        ),
         ("a: !!float abc", r"^here, line 1, column 4: 'abc' is not a number"),
         ("a: !!int abc", r"^here, line 1, column 4: 'abc' is not a whole number"),
         ("sha: 12e4567", r"^here, line 1, column 6: 12e4567 is too large for a number; write '12e4567' in"),

@@ -91,6 +91,51 @@ def test_a_login_in_the_function_is_answered_as_under_wandbs_own_agent(mode, sta
     assert "WARNING" not in err
 
 
+@pytest.mark.parametrize("form", ["from wandb import init", "from wandb import init as begin"])
+@pytest.mark.parametrize("reinit", [None, True])
+def test_an_init_that_a_module_has_imported_by_its_name_gives_the_sweeps_run(
+    mode, server, capsys, start, form, reinit
+):
+    name = form.split()[-1]
+    Path("functions.py").write_text(
+        f"{form}\n"
+        "def main(config, checkpoint_dir):\n"
+        f"    run = {name}(project='mine', config={{'lr': 77, 'seed': 1}}, reinit={reinit}, tags=['t'])\n"
+        "    run.log({'acc': run.config['lr']})\n"
+    )
+    sweep_id = dysweep_run_resume(base_config={}, sweep_configuration=SPACE, project="study")
+    start("dysweep_run_resume", *AGENT, sweep_id).communicate()
+    sweep = open_sweep(sweep_id)
+    assert sorted(run.metrics["acc"] for run in sweep.runs) == [0.25, 0.5]
+    for run in in_wandb(sweep, server, capsys):
+        assert (run.values["seed"], run.tags) == (1, ["t"])
+    assert {run.project for run in server.backend.runs.values()} == {"study"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SWEEP_ID", "abcd1234"), ("RESUME", "must"), ("RUN_ID", "mine"), ("RESUME", "never")]
+)
+def test_a_sweep_is_created_whatever_run_the_environment_names(server, start, monkeypatch, name, value):
+    monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    Path("config.yaml").write_text(
+        "project: study\nbase_config: {lr: 1}\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
+    )
+    process = start("dysweep_create", "-c", "config.yaml")
+    out, err = process.communicate()
+    assert (process.returncode, "Error" in err) == (0, False), err
+    [run] = server.backend.runs.values()
+    assert run.name == f"dysweep-{out.strip()}" and server.backend.runs_of(out.strip()) == []
+
+
+def test_a_sweep_is_uploaded_whatever_run_the_environment_names(server, monkeypatch, capsys):
+    sweep = execute(lambda config, checkpoint_dir: wandb.log({"acc": 1}), mode="offline")
+    for name, value in (("SWEEP_ID", "abcd1234"), ("RESUME", "must"), ("RUN_ID", "mine")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    runs = in_wandb(sweep, server, capsys)
+    assert {run.name for run in runs} == {run.run_id for run in sweep.runs}
+
+
 def test_defaults_of_the_function_that_differ_from_the_run_are_said_once(mode, start):
     Path("functions.py").write_text(
         "import wandb\n"
@@ -277,12 +322,13 @@ def test_artifacts_of_offline_runs_can_be_uploaded_from_another_home(server, mon
     assert server.requests["CreateArtifact"] == 2
 
 
-def test_an_online_agent_says_where_the_runs_page_is(server, monkeypatch, capsys):
+def test_an_online_agent_says_where_the_runs_page_is(server, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_MODE", "online")
+    caplog.set_level("INFO", "dysweep")
     sweep = execute(lambda config, checkpoint_dir: None)
-    err = capsys.readouterr().err
+    said = [record.getMessage() for record in caplog.records]
     for run in sweep.runs:
-        assert f"{run.run_id}  {server.url}/researcher/study/runs/{run.run_id}" in err
+        assert f"{run.run_id}  {server.url}/researcher/study/runs/{run.run_id}" in said
 
 
 def test_an_online_agent_ends_under_a_debugger(server, monkeypatch):

@@ -193,7 +193,11 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
         (["--package", "functions", "--function", "record", "--resume"], 2, "sweep_id: missing"),
         (["--package", "functions", "--function", "record", "--sweep_id"], 2, "expected one argument"),
         (["--package", "functions", "--function", "record", "--cuont", "3"], 2, "did you mean '--count'?"),
-        (["--package", "functions", "--function", "record", "--lease", "-3"], 2, "lease: -3.0 is too little"),
+        (
+            ["--package", "functions", "--function", "record", "--lease", "-3"],
+            2,
+            "lease: must be a number of more than 0, got -3.0",
+        ),
         (["--package", "functions", "--function", "__name__"], 2, "functions.__name__ is no function but"),
         (["--package", "functions", "--function", "record", "--count", "x"], 2, "'x' is not a whole number"),
         (

@@ -205,7 +205,7 @@ def test_what_the_sweep_waits_for_and_nobody_logs_is_said_once(capsys, function,
     assert code == 0 and err.splitlines()[2] == last and len(err.splitlines()) == 4
 
 
-@pytest.mark.parametrize(("value", "kind"), [("0.93", "str"), (True, "bool"), ([0.5], "list")])
+@pytest.mark.parametrize(("value", "kind"), [("0.93", "text"), (True, "a boolean"), ([0.5], "a list")])
 def test_a_metric_that_was_logged_as_no_number_is_said(capsys, value, kind):
     sweep_id, _ = create(capsys, {"lr": swept(1)}, "--metric", "acc", base={"acc": value, "lr": 0})
     code, err = work(capsys, sweep_id, "no_number")

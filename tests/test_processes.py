@@ -326,3 +326,101 @@ def test_an_agent_still_speaks_after_a_function_has_turned_off_logging_or_output
     assert process.returncode == 0 and "Traceback" not in err
     assert out.splitlines() == ["here"] * 2
     assert [line.split()[0] for line in err.splitlines()] == ["1/2", "2/2", "2"]
+
+
+MODULES = {
+    "basicConfig": "logging.basicConfig(level=logging.INFO)",
+    "a handler": "logging.getLogger('mine').addHandler(logging.StreamHandler(sys.stdout))",
+    "dictConfig": "logging.config.dictConfig({'version': 1, 'root': {'level': 'INFO', 'handlers': ['h']},"
+    " 'handlers': {'h': {'class': 'logging.StreamHandler'}}})",
+}
+
+
+@pytest.mark.parametrize("code", MODULES.values(), ids=MODULES)
+def test_what_a_module_writes_by_its_own_handlers_is_in_the_attempts_log(start, tmp_path, code):
+    (tmp_path / "functions.py").write_text(
+        f"import logging.config, sys\n{code}\nout = sys.stdout\n"
+        "def main(config, checkpoint_dir):\n"
+        "    logging.getLogger('mine').warning('from the logger')\n"
+        "    print('by name', file=out)\n"
+        "    sys.stdout.buffer.write(b'bytes \\xff\\n')\n"
+    )
+    agent = ["--package", "functions", "--function", "main", "--sweep_id", created()]
+    process = start("dysweep_run_resume", *agent, errors="backslashreplace")
+    out, err = process.communicate()
+    assert process.returncode == 0
+    assert [line.split()[0] for line in err.splitlines() if "finished" in line] == ["1/2", "2/2", "2"]
+    assert (out + err).count("from the logger") == 2 and "bytes \\xff" in out
+    for log in (tmp_path / "dysweep_logs").glob("*/runs/*/attempts/*.log"):
+        assert sorted(line.removeprefix(b"WARNING:mine:") for line in log.read_bytes().splitlines()) == [
+            b"by name", b"bytes \xff", b"from the logger",
+        ]  # fmt: skip
+
+
+def test_what_a_program_logs_by_handlers_from_before_is_in_the_attempts_log(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import logging, dysweep\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "def main(config, checkpoint_dir):\n"
+        "    logging.info('from the logger')\n"
+        "dysweep.dysweep_run_resume(base_config={'lr': 1}, function=main,"
+        " sweep_configuration={'lr': {'sweep': True, 'values': [1]}})\n"
+        "logging.info('after')\n"
+    )
+    with Process([sys.executable, script], stderr=-1, text=True) as process:
+        _, err = process.communicate()
+    assert err.count("from the logger") == err.count("1/1") == 1 and err.endswith("INFO:root:after\n")
+    [log] = (tmp_path / "dysweep_logs").glob("*/runs/*/attempts/*.log")
+    assert log.read_text() == "INFO:root:from the logger\n"
+
+
+WRAPPERS = {
+    "wrapped": "sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8')",
+    "wrapped, not kept": "io.TextIOWrapper(sys.stdout.buffer)",
+    "detached": "sys.stdout = io.TextIOWrapper(sys.stdout.detach(), line_buffering=True)",
+    "copied": "import copy; copy.copy(sys.stdout)",
+    "entered": "\n    with sys.stdout: pass",
+}
+
+
+@pytest.mark.parametrize("code", WRAPPERS.values(), ids=WRAPPERS)
+def test_an_agent_survives_what_a_function_does_with_its_output(start, tmp_path, code):
+    (tmp_path / "functions.py").write_text(
+        f"import io, sys\ndef main(config, checkpoint_dir):\n    {code}\n    print('h\xe9re')\n"
+    )
+    agent = ["--package", "functions", "--function", "main", "--sweep_id", created()]
+    process = start("dysweep_run_resume", *agent)
+    out, err = process.communicate()
+    assert (process.returncode, out.splitlines()) == (0, ["h\xe9re"] * 2) and "Traceback" not in err
+    for log in (tmp_path / "dysweep_logs").glob("*/runs/*/attempts/*.log"):
+        assert log.read_text() == "h\xe9re\n"
+
+
+HANDLERS = {"exits": "sys.exit(0)", "fails": "sys.exit(3)", "returns": "stopped.append(1)"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("code", HANDLERS.values(), ids=HANDLERS)
+def test_a_signal_that_the_function_handles_itself_stops_the_agent_too(start, tmp_path, number, code):
+    (tmp_path / "functions.py").write_text(
+        "import signal, sys, time\n"
+        "stopped = []\n"
+        "def main(config, checkpoint_dir):\n"
+        "    def save(number, frame):\n"
+        "        (checkpoint_dir / 'saved').touch()\n"
+        f"        {code}\n"
+        f"    signal.signal({int(number)}, save)\n"
+        "    (checkpoint_dir / 'ready').touch()\n"
+        "    while not stopped:\n"
+        "        time.sleep(0.05)\n"
+    )
+    sweep_id = created()
+    agent = ["--package", "functions", "--function", "main", "--sweep_id", sweep_id]
+    process = start("dysweep_run_resume", *agent)
+    wait_for("ready")
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == 128 + number and f"stopped by signal {int(number)}; to resume" in err
+    assert open_sweep(sweep_id).counts == {"pending": 1, "preempted": 1}
+    assert len(list((tmp_path / "dysweep_logs").glob("*/runs/*/checkpoint/saved"))) == 1
