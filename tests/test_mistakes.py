@@ -196,7 +196,7 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
         (
             ["--package", "functions", "--function", "record", "--lease", "-3"],
             2,
-            "lease: must be a number of more than 0, got -3.0",
+            "lease: must be a number of more than 0",
         ),
         (["--package", "functions", "--function", "__name__"], 2, "functions.__name__ is no function but"),
         (["--package", "functions", "--function", "record", "--count", "x"], 2, "'x' is not a whole number"),
