@@ -72,8 +72,8 @@ def test_yaml_means_what_people_mean(text, value):
         ("id: 010", r"^here, line 1, column 5: 010 may be octal \(8\) or decimal \(10\); .*'010' in quotes"),
         ("a:\n\xa0 b: 1\n  c: 2", r"^here, line 2: a no-break space, which looks like a blank"),
         (
-            "a:\n\xa0 b: 1",
-            r"^here, line 2, column 1: the key '.xa0 b' begins or ends with what only look",
+            "{a: 1, \xa0b: 1}",
+            r"^here, line 1, column 8: the key '.xa0b' begins or ends with what only look",
         ),
         ("a: !!float abc", r"^here, line 1, column 4: 'abc' is not a number"),
         ("a: !!int abc", r"^here, line 1, column 4: 'abc' is not a whole number"),
