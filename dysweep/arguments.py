@@ -1,65 +1,172 @@
-"""From the command line and a file of settings to settings."""
+"""From a command line to settings and options."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
+import re
 import textwrap
-import typing
 from argparse import SUPPRESS, Action
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentError, ArgumentParser
 
-from dysweep import __version__, parallel
+from dysweep import __version__
 from dysweep.errors import ConfigError, closest, misspelt
 from dysweep.files import dump_yaml, load_file, parse_yaml
-from dysweep.parallel import ResumableSweepConfig
+from dysweep.settings import (
+    CREATE,
+    RUN,
+    STATUS,
+    SYNC,
+    TREES,
+    ResumableSweepConfig,
+    at_least_one,
+    checked,
+    choices_of,
+    from_text,
+    is_switch,
+    load_settings,
+    setting,
+    settings_of,
+)
 
 logger = logging.getLogger("dysweep")
 
-_HINTS = typing.get_type_hints(ResumableSweepConfig)
-_TREES = ("base_config", "sweep_configuration")
-_SWITCHES = ("dry_run", "print_config", *(name for name, hint in _HINTS.items() if hint is bool))
-_OF_A_NEW_SWEEP = {
-    "default_root_dir", "custom_checkpoint_dir", "sweep_configuration", "base_config", "entity", "project",
-    "run_name", "method", "metric", "goal", "sweep_name", "mode", "allow_eval",
-}  # fmt: skip
-_USED_BY = {
-    "dysweep_create": _OF_A_NEW_SWEEP,
-    "dysweep_run_resume": set(_HINTS),
-    "dysweep_sync": {"default_root_dir", "custom_checkpoint_dir", "entity", "project", "sweep_id", "lease"},
-}
-_METAVARS = {
-    "DIR": ("default_root_dir", "custom_checkpoint_dir"),
-    "FILE": ("sweep_configuration", "base_config", "csv", "html"),
-    "ID": ("sweep_id",),
-    "RUN": ("rerun_id", "log"),
-    "N": ("count", "max_attempts"),
-    "SECONDS": ("lease", "grace"),
+T = TypeVar("T")
+_ABOUT = {
+    CREATE: "Create a sweep and print its id.",
+    RUN: "Work on a sweep: execute its runs, resume the interrupted and failed ones, or rerun one. "
+    "Without --sweep_id, create it first.",
+    SYNC: "Upload an offline sweep to W&B: its runs that have ended, and a sweep that holds them. "
+    "Repeat it when more runs have ended.",
+    STATUS: "Show a sweep, or all sweeps, from their directories; no network is needed.",
 }
 
 
-class _HelpFormatter(DefaultHelpFormatter):
-    """Leaves out types, which the metavars tell, and defaults that say nothing."""
+@dataclass(frozen=True)
+class Options:
+    """What commands take besides the settings of a sweep."""
 
-    def _get_help_string(self, action: Action) -> str:
-        text = (action.help or "").rstrip(".")
-        return text if action.default in (None, False, SUPPRESS) else f"{text} (default: %(default)s)"
+    config: str | None = setting(
+        None, "YAML or JSON file with the settings below", CREATE, RUN, SYNC, metavar="FILE"
+    )
+    package: str | None = setting(None, "dotted name of the module that holds the function", RUN)
+    function: str | None = setting(None, "name of the function that executes a run", RUN)
+    run_additional_args: str | None = setting(
+        None, "more arguments for the function", RUN, metavar="KEY:VALUE"
+    )
+    dry_run: bool = setting(False, "show the sweep and its first configs, and create nothing", CREATE)
+    dry_run_dir: str | None = setting(
+        None, "with dry_run: write the configs there, as YAML", CREATE, metavar="DIR"
+    )
+    limit: int | None = setting(
+        None, "with dry_run: how many configs to show or to write", CREATE, metavar="N", check=at_least_one
+    )
+    print_config: bool = setting(False, "print a file with all settings of a sweep, explained", CREATE)
 
 
-def _parser(name: str, about: str) -> ArgumentParser:
+@dataclass(frozen=True)
+class StatusOptions:
+    """What `dysweep_status` shows."""
+
+    sweep_id: str | None = setting(
+        None, "the sweep; without it all sweeps below the root directory are listed", STATUS, metavar="ID"
+    )
+    default_root_dir: str = setting(
+        "./dysweep_logs",
+        "folder below which every sweep has its directory `checkpoints-<sweep_id>`",
+        STATUS,
+        metavar="DIR",
+    )
+    custom_checkpoint_dir: str | None = setting(
+        None, "the sweep's directory itself, instead; relative to default_root_dir", STATUS, metavar="DIR"
+    )
+    max_attempts: int = setting(
+        3,
+        "how often a run may fail or crash before it counts as given up",
+        STATUS,
+        metavar="N",
+        check=at_least_one,
+    )
+    runs: bool = setting(False, "list all runs, with assignment, attempts, duration and metrics", STATUS)
+    json: bool = setting(False, "print everything as JSON", STATUS)
+    csv: str | None = setting(
+        None, "write one row for each run to this file, or to stdout (`-`)", STATUS, metavar="FILE"
+    )
+    html: str | None = setting(
+        None,
+        "write a page with charts and all runs to this file (needs the extra `report`)",
+        STATUS,
+        metavar="FILE",
+    )
+    metric: str | None = setting(
+        None, "with html: the metric that the charts are about; the sweep's own by default", STATUS
+    )
+    watch: bool = setting(False, "draw again every two seconds, until nothing is left to wait for", STATUS)
+    log: str | None = setting(
+        None, "print what the last attempt of the run with this id has printed", STATUS, metavar="RUN"
+    )
+
+
+def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, Any]]:
+    """Read the arguments of a command that takes settings of a sweep.
+
+    Returns:
+        the command's own options, the words of run_additional_args, and the settings: the file's, overridden
+        by the command line's.
+    """
+    argv, overrides = _take_tree_overrides(argv)
+    given = _given(command, (Options, ResumableSweepConfig), argv)
+    additional = given.pop("run_additional_args", [])
+    options = checked({name: given.pop(name) for name in settings_of(Options) if name in given}, Options)
+    settings = {} if options.config is None else load_settings(options.config)
+    settings.update(given)
+    for path, value in overrides:
+        _override(settings, path, value)
+    return options, additional, settings
+
+
+def parse_status(argv: list[str]) -> StatusOptions:
+    """Read the arguments of `dysweep_status`."""
+    return checked(_given(STATUS, (StatusOptions,), argv), StatusOptions)
+
+
+def _given(command: str, kinds: Collection[type], argv: list[str]) -> dict[str, Any]:
+    """Return what a command line gives, each value checked."""
+    parser, options = _parser(command, kinds)
+    of_kind = {name: kind for kind in kinds for name in settings_of(kind)}
+    argv = _with_switch_values(argv, [name for name, kind in of_kind.items() if is_switch(kind, name)])
+    _refuse_unknown_options(argv, command, options)
+    try:
+        texts = parser.parse_args(argv, defaults=False).as_dict()
+    except ArgumentError as error:
+        raise _usage_error(error, command) from None
+    given = {}
+    for name, text in texts.items():
+        try:
+            given[name] = text if isinstance(text, list) else from_text(of_kind[name], name, text)
+            if not isinstance(text, list):
+                checked({name: given[name]}, of_kind[name])
+        except ConfigError as problem:
+            raise ConfigError(f"--{str(problem).removeprefix('--')}") from None
+    return given
+
+
+def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list[str]]:
+    """Make a parser that takes every value as text, and list its options."""
     parser = ArgumentParser(
-        prog=name,
-        usage=f"{name} [options]",
-        description=about,
+        prog=command,
+        usage=f"{command} [options]",
+        description=_ABOUT[command],
         version=__version__,
         exit_on_error=False,
         allow_abbrev=False,
-        formatter_class=_HelpFormatter,
+        formatter_class=argparse.HelpFormatter,
     )
     parser.add_argument(
         "--print_completion",
@@ -68,54 +175,33 @@ def _parser(name: str, about: str) -> ArgumentParser:
         choices=["bash", "zsh", "tcsh"],
         help="print what makes the shell complete this command",
     )
-    return parser
-
-
-def _add_settings(parser: ArgumentParser, settings: type, leave_out: Container[str] = ()) -> None:
-    hints = typing.get_type_hints(settings)
-    parser.add_class_arguments(settings, skip={name for name in hints if name in leave_out})
-    metavars = {name: metavar for metavar, names in _METAVARS.items() for name in names}
-    for action in parser._actions:
-        if action.dest in hints:
-            choices = [
-                choice
-                for part in (hints[action.dest], *typing.get_args(hints[action.dest]))
-                if typing.get_origin(part) is typing.Literal
-                for choice in typing.get_args(part)
-            ]
-            switch = "[true|false]" if hints[action.dest] is bool else "NAME"
-            action.metavar = "|".join(choices) or metavars.get(action.dest, switch)
-
-
-def _command_parser(name: str, about: str) -> ArgumentParser:
-    parser = _parser(name, about)
-    add = parser.add_argument
-    add("-c", "--config", type=str, metavar="FILE", help="YAML or JSON file with the settings below")
-    if name == "dysweep_run_resume":
-        add("--package", type=str, metavar="NAME", help="dotted name of the module that holds the function")
-        add("--function", type=str, metavar="NAME", help="name of the function that executes a run")
-        add(
-            "--run_additional_args",
-            type=str,
-            nargs="+",
-            metavar="KEY:VALUE",
-            help="more arguments for the function",
-        )
-    if name == "dysweep_create":
-        switch: dict[str, Any] = {"type": bool, "metavar": "[true|false]"}
-        add("--dry_run", **switch, help="show the sweep and its first configs, and make nothing")
-        add("--dry_run_dir", type=str, metavar="DIR", help="with dry_run: write the configs there, as YAML")
-        add("--limit", type=int, metavar="N", help="with dry_run: how many configs to show or to write")
-        add("--print_config", **switch, help="print a file with all settings of a sweep, explained")
-        add(
-            "--print_schema",
-            action=_PrintSchema,
-            nargs=0,
-            default=SUPPRESS,
-            help="print the file's JSON schema, for editors",
-        )
-    _add_settings(parser, ResumableSweepConfig, leave_out=set(_HINTS) - _USED_BY[name])
-    return parser
+    options = ["--help", "--version", "--print_completion"]
+    if command == CREATE:
+        text = "print the file's JSON schema, for editors"
+        parser.add_argument("--print_schema", action=_PrintSchema, nargs=0, default=SUPPRESS, help=text)
+        options.append("--print_schema")
+    for kind in kinds:
+        for name, (each, known) in settings_of(kind).items():
+            if command not in known.used_by:
+                continue
+            switch = is_switch(kind, name)
+            choices = ("true", "false") if switch else choices_of(kind, name)
+            metavar = "|".join(choices) or known.metavar
+            default = "" if each.default in (None, False) else f" (default: {each.default})"
+            more: dict[str, Any] = {"choices": choices} if choices else {}
+            if name == "run_additional_args":
+                more["nargs"] = "+"
+            parser.add_argument(
+                *(["-c"] if name == "config" else []),
+                f"--{name}",
+                type=str,
+                default=SUPPRESS,
+                metavar=f"[{metavar}]" if switch else metavar,
+                help=f"{known.help}{default}".replace("%", "%%"),
+                **more,
+            )
+            options.append(f"--{name}")
+    return parser, options
 
 
 class _PrintSchema(Action):
@@ -138,70 +224,7 @@ class _PrintCompletion(Action):
         raise SystemExit(0)
 
 
-def parse(name: str, about: str, argv: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the command's own options, and the settings: the file's, overridden by the command line's."""
-    argv, overrides = _take_tree_overrides(_with_switch_values(argv, _SWITCHES))
-    parser = _command_parser(name, about)
-    _check_options(argv, parser)
-    try:
-        given = parser.parse_args(argv, defaults=False).as_dict()
-    except ArgumentError as error:
-        raise _usage_error(error, argv, name) from None
-    options = {key: given.pop(key) for key in list(given) if key not in _HINTS}
-    settings = parallel.settings_of_file(options["config"]) if "config" in options else {}
-    settings.update(given)
-    for path, value in overrides:
-        _override(settings, path, value)
-    return options, settings
-
-
-@dataclass(frozen=True)
-class StatusOptions:
-    """What `dysweep_status` shows.
-
-    Args:
-        sweep_id: the sweep; without it all sweeps below the root directory are listed.
-        default_root_dir: folder below which every sweep has its directory `checkpoints-<sweep_id>`.
-        custom_checkpoint_dir: the sweep's directory itself, instead; relative to default_root_dir.
-        max_attempts: how often a run may fail or crash before it counts as given up.
-        runs: list all runs, with assignment, attempts, duration and metrics.
-        json: print everything as JSON.
-        csv: write one row for each run to this file, or to stdout (`-`).
-        html: write a page with charts and all runs to this file (needs the extra `report`).
-        metric: with html: the metric that the charts are about; the sweep's own by default.
-        watch: draw again every two seconds, until nothing is left to wait for.
-        log: print what the last attempt of the run with this id has printed.
-    """
-
-    sweep_id: str | None = None
-    default_root_dir: str = "./dysweep_logs"
-    custom_checkpoint_dir: str | None = None
-    max_attempts: int = 3
-    runs: bool = False
-    json: bool = False
-    csv: str | None = None
-    html: str | None = None
-    metric: str | None = None
-    watch: bool = False
-    log: str | None = None
-
-
-def parse_status(argv: list[str]) -> StatusOptions:
-    """Read the arguments of `dysweep_status`."""
-    parser = _parser(
-        "dysweep_status", "Show a sweep, or all sweeps, from their directories; no network is needed."
-    )
-    _add_settings(parser, StatusOptions)
-    switches = tuple(name for name, hint in typing.get_type_hints(StatusOptions).items() if hint is bool)
-    argv = _with_switch_values(argv, switches)
-    _check_options(argv, parser)
-    try:
-        return StatusOptions(**parser.parse_args(argv).as_dict())
-    except ArgumentError as error:
-        raise _report(error, "dysweep_status") from None
-
-
-def _with_switch_values(argv: list[str], switches: tuple[str, ...]) -> list[str]:
+def _with_switch_values(argv: list[str], switches: Collection[str]) -> list[str]:
     """Let switches stand alone: `--resume` becomes `--resume=true`, and `True` is a boolean."""
     words: list[str] = []
     rest = list(argv)
@@ -224,7 +247,7 @@ def _take_tree_overrides(argv: list[str]) -> tuple[list[str], list[tuple[list[st
     rest = list(argv)
     while rest:
         word = rest.pop(0)
-        if not word.startswith(tuple(f"--{tree}." for tree in _TREES)):
+        if not word.startswith(tuple(f"--{tree}." for tree in TREES)):
             words.append(word)
             continue
         flag, equals, value = word.partition("=")
@@ -236,58 +259,50 @@ def _take_tree_overrides(argv: list[str]) -> tuple[list[str], list[tuple[list[st
     return words, overrides
 
 
-def _check_options(argv: list[str], parser: ArgumentParser) -> None:
-    known = [
-        option for action in parser._actions for option in action.option_strings if option.startswith("--")
-    ]
+def _refuse_unknown_options(argv: list[str], command: str, known: list[str]) -> None:
+    others = {
+        name: setting.used_by
+        for kind in (Options, ResumableSweepConfig, StatusOptions)
+        for name, (_, setting) in settings_of(kind).items()
+    }
     for word in argv:
         flag = word.partition("=")[0]
         if not flag.startswith("--") or flag == "--" or flag in known:
             continue
-        if flag[2:] in _HINTS:
-            raise ConfigError(f"{flag}: {parser.prog} has no use for it; dysweep_run_resume has")
-        raise ConfigError(f"{flag}: no such option{closest(flag, known)}")
+        if flag[2:] in others:
+            takers = " and ".join(sorted(others[flag[2:]]))
+            raise ConfigError(f"{flag} is an option of {takers}, not of {command}")
+        raise ConfigError(f"{flag}: unknown option{closest(flag, known)}")
 
 
-def _usage_error(error: ArgumentError, argv: list[str], prog: str) -> ConfigError:
-    """Turn the parser's report into one line, the same that a wrong value in the file gets."""
-    for position, word in enumerate(argv):
-        flag, equals, value = word.partition("=")
-        name = flag.removeprefix("--")
-        if name not in _HINTS or not flag.startswith("--"):
-            continue
-        text = value if equals else "".join(argv[position + 1 : position + 2])
-        is_text = {bool, int, float, dict}.isdisjoint({_HINTS[name], *typing.get_args(_HINTS[name])})
-        try:
-            parallel.make_config(None, {name: text if is_text else parse_yaml(text, flag)})
-        except ConfigError as problem:
-            return ConfigError(f"--{problem}")
-    return _report(error, prog)
-
-
-def _report(error: ArgumentError, prog: str) -> ConfigError:
+def _usage_error(error: ArgumentError, command: str) -> ConfigError:
     report = " ".join(str(error).split())
+    if wrong := re.match(r"argument (--\w+): invalid choice: ('.*') \(choose from (.*)\)", report):
+        option, value, choices = wrong.groups()
+        allowed = " or ".join(choices.replace("'", "").split(", "))
+        return ConfigError(f"{option}: {value} is not {allowed}")
     if report.startswith("unrecognized arguments: "):
         word = report.split()[2]
         is_file = os.path.isfile(word) or word.endswith((".yaml", ".yml", ".json"))
-        if prog == "dysweep_create" and not is_file:
+        if command == CREATE and not is_file:
             return ConfigError(report)
-        option = "-c" if is_file and prog != "dysweep_status" else "--sweep_id"
+        option = "-c" if is_file and command != STATUS else "--sweep_id"
         report += f"; did you mean {option} {word}?" if not word.startswith("-") else ""
     return ConfigError(report)
 
 
 def commented(settings: dict[str, Any]) -> str:
     """Write a file with all settings of a sweep, as given or by default, each with what it means."""
-    chosen = asdict(parallel.make_config(None, settings))
+    chosen = asdict(checked(settings, ResumableSweepConfig))
     parts = []
-    for action in _command_parser("dysweep_create", "")._actions:
-        if action.dest in _OF_A_NEW_SWEEP:
-            metavar = str(action.metavar).strip("[]")
-            choices = f" ({metavar})" if "|" in metavar else ""
-            words = f"{str(action.help).rstrip('.')}{choices}"
+    for name, (_, known) in settings_of(ResumableSweepConfig).items():
+        if CREATE in known.used_by:
+            choices = "|".join(choices_of(ResumableSweepConfig, name))
+            if is_switch(ResumableSweepConfig, name):
+                choices = "true|false"
+            words = f"{known.help}{f' ({choices})' if choices else ''}"
             comment = textwrap.fill(words, 100, initial_indent="# ", subsequent_indent="# ")
-            parts.append(f"{comment}\n{dump_yaml({action.dest: chosen[action.dest]})}")
+            parts.append(f"{comment}\n{dump_yaml({name: chosen[name]})}")
     return "\n".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import logging
 import os
 import select
@@ -21,9 +22,11 @@ from types import TracebackType
 from typing import Any
 
 from dysweep import evaluate, parallel
-from dysweep.arguments import StatusOptions, additional_arguments, commented, parse, parse_status
+from dysweep.arguments import Options, StatusOptions, additional_arguments, commented, parse, parse_status
 from dysweep.capture import split_output
 from dysweep.checkpoint import Sweep, SweepDirectory
+from dysweep.creation import create as create_sweep
+from dysweep.creation import location_of, preview
 from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest, text_of
 from dysweep.files import user_path
 from dysweep.isolation import importing
@@ -31,10 +34,10 @@ from dysweep.location import Location
 from dysweep.log import discard, said_on_stderr, say
 from dysweep.lost import LOST
 from dysweep.offline import Grid
-from dysweep.parallel import ResumableSweepConfig
 from dysweep.preview import Preview, values_of
 from dysweep.ranks import refuse_ranks
 from dysweep.runs import State
+from dysweep.settings import CREATE, RUN, STATUS, SYNC, ResumableSweepConfig, read_settings
 from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
 from dysweep.text import counted, short_path, short_value
 
@@ -60,7 +63,7 @@ def create(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _guarded(_create, "dysweep_create", "Create a sweep and print its id.", argv)
+    return _reported(CREATE, lambda: _create(*parse(CREATE, _words(argv))))
 
 
 def run_resume(argv: Sequence[str] | None = None) -> int:
@@ -72,18 +75,14 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code: 0 if all executed runs finished, 1 if not, 2 for wrong usage, 128 + n for signal n.
     """
-    about = (
-        "Work on a sweep: execute its runs, resume the lost ones, or rerun one. "
-        "Without --sweep_id, create it first."
-    )
 
     def work() -> int:
         refuse_ranks()  # first of all: a launcher starts this with arguments that may not be ours
-        options, settings = parse("dysweep_run_resume", about, _words(argv))
+        given = parse(RUN, _words(argv))
         with split_output():
-            return _run_resume(options, settings)
+            return _run_resume(*given)
 
-    return _reported("dysweep_run_resume", work)
+    return _reported(RUN, work)
 
 
 def sync(argv: Sequence[str] | None = None) -> int:
@@ -95,11 +94,7 @@ def sync(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    about = (
-        "Take an offline sweep to W&B: its runs that have ended, and a sweep that holds them. "
-        "Repeat it when more runs have ended."
-    )
-    return _guarded(_sync, "dysweep_sync", about, argv)
+    return _reported(SYNC, lambda: _sync(parse(SYNC, _words(argv))[2]))
 
 
 def status(argv: Sequence[str] | None = None) -> int:
@@ -111,7 +106,7 @@ def status(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _reported("dysweep_status", lambda: _status(parse_status(_words(argv))))
+    return _reported(STATUS, lambda: _status(parse_status(_words(argv))))
 
 
 def create_script() -> None:
@@ -136,7 +131,8 @@ def status_script() -> None:
 
 def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
     _open_closed_streams()
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of any script
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name or value may be of any script
     code = command()
     if code != 0 and not runs_user_code:
         sys.stdout.flush()
@@ -159,15 +155,6 @@ def _open_closed_streams() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
             setattr(sys, name, open(number, mode))
-
-
-def _guarded(
-    command: Callable[[dict[str, Any], dict[str, Any]], int],
-    name: str,
-    about: str,
-    argv: Sequence[str] | None,
-) -> int:
-    return _reported(name, lambda: command(*parse(name, about, _words(argv))))
 
 
 def _words(argv: Sequence[str] | None) -> list[str]:
@@ -217,18 +204,18 @@ def _is_stdout_closed() -> bool:
     return True
 
 
-def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
-    config = parallel.make_config(None, settings)
-    if options.get("print_config"):
+def _create(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
+    config = read_settings(None, settings)
+    if options.print_config:
         print(commented(settings), end="")
         return 0
-    if options.get("dry_run"):
-        return _dry_run(parallel.preview(config), options.get("dry_run_dir"), options.get("limit"))
+    if options.dry_run:
+        return _dry_run(preview(config), options.dry_run_dir, options.limit)
     for name in ("dry_run_dir", "limit"):
-        if name in options:
+        if getattr(options, name) is not None:
             raise ConfigError(f"--{name}: it needs --dry_run")
     sweep_id = _create_and_describe(config)
-    say(f"next:  {_agent_command(options, config, sweep_id)}")
+    say(f"next:  {_agent_command(options, additional, config, sweep_id)}")
     print(sweep_id)
     return 0
 
@@ -236,8 +223,6 @@ def _create(options: dict[str, Any], settings: dict[str, Any]) -> int:
 def _dry_run(seen: Preview, folder: str | None, limit: int | None) -> int:
     from dysweep import screen
 
-    if limit is not None and limit < 1:
-        raise ConfigError(f"--limit: {limit} is no number of configs; give 1 or more")
     screen.show(screen.preview(seen, limit or _SHOWN_CONFIGS))
     seen.warn()
     if folder is not None:
@@ -245,7 +230,7 @@ def _dry_run(seen: Preview, folder: str | None, limit: int | None) -> int:
     return 0
 
 
-def _sync(options: dict[str, Any], settings: dict[str, Any]) -> int:
+def _sync(settings: dict[str, Any]) -> int:
     print(parallel.dysweep_sync(settings))
     return 0
 
@@ -305,8 +290,8 @@ def _write(option: str, path: str, text: str) -> None:
 
 
 def _create_and_describe(config: ResumableSweepConfig) -> str:
-    sweep_id = parallel.create(config)
-    directory = parallel.location(config).directory(sweep_id)
+    sweep_id = create_sweep(config)
+    directory = location_of(config).directory(sweep_id)
     sweep = directory.sweep
     say(f"sweep {sweep_id}: {_size(sweep)}in {short_path(directory.path)}")
     if sweep.online:
@@ -321,12 +306,14 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     return sweep_id
 
 
-def _agent_command(options: dict[str, Any], config: ResumableSweepConfig, sweep_id: str) -> str:
+def _agent_command(
+    options: Options, additional: list[str], config: ResumableSweepConfig, sweep_id: str
+) -> str:
     """Return the command that works on a sweep as this one does, ready to be pasted."""
     words = [
         "dysweep_run_resume",
-        *("--package", options.get("package") or "PACKAGE"),
-        *("--function", options.get("function") or "FUNCTION"),
+        *("--package", options.package or "PACKAGE"),
+        *("--function", options.function or "FUNCTION"),
         *("--sweep_id", sweep_id),
     ]
     defaults = ResumableSweepConfig()
@@ -334,13 +321,13 @@ def _agent_command(options: dict[str, Any], config: ResumableSweepConfig, sweep_
         value = getattr(config, name)
         if value != getattr(defaults, name):
             words += [f"--{name}", str(value)]
-    if additional := options.get("run_additional_args"):
+    if additional:
         words += ["--run_additional_args", *additional]
     return shlex.join(words)
 
 
 def _find(config: ResumableSweepConfig) -> SweepDirectory:
-    return parallel.location(config).find(config.sweep_id or "")
+    return location_of(config).find(config.sweep_id or "")
 
 
 def _size(sweep: Sweep) -> str:
@@ -350,10 +337,10 @@ def _size(sweep: Sweep) -> str:
     return f"{counted(size, 'run')}, "
 
 
-def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
-    config = parallel.make_config(None, settings)
-    arguments = additional_arguments(options.get("run_additional_args", []))
-    function = _function(options.get("package"), options.get("function"))
+def _run_resume(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
+    config = read_settings(None, settings)
+    arguments = additional_arguments(additional)
+    function = _function(options.package, options.function)
     parallel.prepare(config, function, arguments)
     if config.sweep_id is None:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
@@ -364,7 +351,7 @@ def _run_resume(options: dict[str, Any], settings: dict[str, Any]) -> int:
             )
         config = replace(config, sweep_id=_create_and_describe(config))
     finished = others = 0
-    command = _agent_command(options, config, config.sweep_id or "")
+    command = _agent_command(options, additional, config, config.sweep_id or "")
     try:
         for result in parallel.work(config, function, arguments):
             if result.outcome is State.FINISHED:

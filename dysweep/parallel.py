@@ -6,129 +6,43 @@ import copy
 import itertools
 import json
 import logging
-import math
 import os
-import re
-import secrets
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from dysweep.agent import Agent
 from dysweep.checkpoint import Sweep
-from dysweep.definition import define
+from dysweep.creation import create, location_of
 from dysweep.errors import (
     ConfigError,
-    DysweepError,
     FunctionError,
     NotFoundError,
     Preempted,
-    TrackingError,
-    closest,
     text_of,
 )
 from dysweep.execution import Job, Result
 from dysweep.files import load_file
 from dysweep.isolation import own_environment
-from dysweep.legacy import NAME, is_old
 from dysweep.location import Location
 from dysweep.log import say_by_default
 from dysweep.lost import INTERRUPTED, LOST
-from dysweep.naming import check_template, naming
-from dysweep.offline import Grid
-from dysweep.preview import Preview
+from dysweep.naming import naming
 from dysweep.ranks import refuse_ranks, refusing_restarts
 from dysweep.runs import State
-from dysweep.settings_file import load_settings
+from dysweep.settings import ResumableSweepConfig as ResumableSweepConfig
+from dysweep.settings import forget_empty_variables, mode_of, read_settings
 from dysweep.signals import StopSignals, refuse_second_agent
 from dysweep.status import SweepStatus, read_status
 from dysweep.tree import copy_tree
 from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
 from dysweep.upsert import carries_code
-from dysweep.wandb_rules import check_project
 
 logger = logging.getLogger("dysweep")
 
-T = TypeVar("T")
-_DEFAULT_PROJECT = "dysweep"
 _HEARTBEAT_SECONDS = 5.0
-_WITHOUT_WANDB = ("offline", "dryrun", "disabled")
-_WANDB_MODES = ("online", "run", "shared", *_WITHOUT_WANDB)
-
-
-@dataclass(frozen=True)
-class ResumableSweepConfig:
-    """Settings of a sweep and of the agents that work on it.
-
-    Args:
-        default_root_dir: folder below which every sweep has its directory `checkpoints-<sweep_id>`.
-        custom_checkpoint_dir: the sweep's directory itself, instead; relative to default_root_dir.
-        sweep_configuration: what to sweep, a tree or the path of a YAML or JSON file: a W&B sweep
-            configuration whose `parameters` are hierarchical, or the bare parameters.
-        base_config: the tree that every run starts from, or the path of a YAML or JSON file.
-        entity: W&B's user or team.
-        project: W&B's project.
-        count: how many runs to execute; all by default.
-        resume: go on with runs that were preempted, crashed or failed.
-        rerun: execute all runs of this state again, from scratch, or with resume from their checkpoints;
-            all is every failed, preempted or crashed one.
-        rerun_id: id of the one run to execute again: from scratch, or with resume from its checkpoint.
-        run_name: the runs' names, a template over the parameters' names as "{optimizer}-lr{lr}".
-        sweep_id: the sweep to work on, also as entity/project/id; without it a sweep is created.
-        run_name_changer: dotted name of a function, or its code (allow_eval), or a mapping of 0.1 with its
-            code, called with (config, run_name) for the run's name.
-        delete_checkpoints: on a rerun from scratch, delete the old checkpoint instead of setting it aside.
-        use_lightning_logger: call the function with Lightning's WandbLogger as `logger`.
-        method: W&B's search method, if sweep_configuration has none; grid by default.
-        metric: name of the metric to optimize, if sweep_configuration has none.
-        goal: what to do with the metric, if sweep_configuration does not say it; minimize by default.
-        sweep_name: the sweep's name, if sweep_configuration has none.
-        mark_preempting: tell W&B from the start that runs may be preempted.
-        mode: who serves the sweep, W&B (online) or its own directory (offline); WANDB_MODE by default.
-        recover: an agent goes on with runs that were preempted or crashed, before and after it executes new
-            ones.
-        max_attempts: how often a run may fail or crash before resume gives it up.
-        lease: seconds without a heartbeat after which a process on another host counts as dead.
-        grace: seconds that a function has to stop after SIGTERM, SIGINT or SIGUSR1.
-        allow_eval: run code (`dy__eval`) that stands in the sweep's configuration.
-
-    Example:
-        >>> from dysweep import ResumableSweepConfig
-        >>> config = ResumableSweepConfig(project="study", count=10, recover=True)
-        >>> config.default_root_dir
-        './dysweep_logs'
-    """
-
-    default_root_dir: str = "./dysweep_logs"
-    custom_checkpoint_dir: str | None = None
-    sweep_configuration: dict | str | None = None  # type: ignore[type-arg]
-    base_config: dict | str | None = None  # type: ignore[type-arg]
-    entity: str | None = None
-    project: str | None = None
-    count: int | None = None
-    resume: bool = False
-    rerun: Literal["failed", "preempted", "crashed", "all"] | None = None
-    rerun_id: str | None = None
-    run_name: str | None = None
-    sweep_id: str | None = None
-    run_name_changer: str | dict | None = None  # type: ignore[type-arg]
-    delete_checkpoints: bool = False
-    use_lightning_logger: bool = False
-    method: Literal["grid", "random", "bayes"] | None = None
-    metric: str | None = None
-    goal: Literal["maximize", "minimize"] | None = None
-    sweep_name: str | None = None
-    mark_preempting: bool = False
-    mode: Literal["online", "offline"] | None = None
-    recover: bool = False
-    max_attempts: int = 3
-    lease: float = 120.0
-    grace: float = 20.0
-    allow_eval: bool = False
 
 
 def dysweep_run_resume(
@@ -172,7 +86,7 @@ def dysweep_run_resume(
         {'finished': 2}
     """
     refuse_ranks()
-    config = make_config(conf, settings)
+    config = read_settings(conf, settings)
     created = config.sweep_id is None
     if function is not None:
         prepare(config, function, {})  # before anything is created
@@ -236,10 +150,10 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     from dysweep.sync import sync
 
     say_by_default()
-    config = make_config(conf, settings)
+    config = read_settings(conf, settings)
     if config.sweep_id is None:
         raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
-    here = replace(location(config), online=False)
+    here = replace(location_of(config), online=False)
     directory = here.find(config.sweep_id)
     wanted = here.of(config.sweep_id)
     return tracking.page_of(sync(directory, wanted.entity, wanted.project or None, config.lease))
@@ -277,40 +191,6 @@ def open_sweep(
     return read_status(here.find_to_read(sweep_id), max_attempts)
 
 
-def make_config(conf: Any, settings: Mapping[str, Any]) -> ResumableSweepConfig:
-    """Bring settings of any form into a ResumableSweepConfig; `settings` override `conf`.
-
-    Raises:
-        ConfigError: an unknown setting, or one of a wrong type.
-    """
-    if conf is None:
-        given: dict[str, Any] = {}
-    elif isinstance(conf, (str, os.PathLike)):
-        given = settings_of_file(os.fspath(conf))
-    elif is_dataclass(conf) and not isinstance(conf, type):
-        given = {field.name: getattr(conf, field.name) for field in fields(conf)}
-    elif isinstance(conf, Mapping):
-        given = dict(conf)
-    elif hasattr(conf, "as_dict"):
-        given = {
-            key: value
-            for key, value in conf.as_dict().items()
-            if key not in ("config", "package", "function")
-        }
-        given.pop("run_additional_args", None)
-    else:
-        raise ConfigError(
-            f"conf: a {type(conf).__name__} holds no settings; give a mapping or a ResumableSweepConfig"
-        )
-    config = parse_dictionary_onto_dataclass({**given, **settings}, ResumableSweepConfig)
-    if config.count is not None and config.count < 1:
-        raise ConfigError(f"count: {config.count} is no number of runs; give 1 or more")
-    for name in ("max_attempts", "lease", "grace"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise ConfigError(f"{name}: must be a number of more than 0, got {getattr(config, name)}")
-    return config
-
-
 def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Give the tree that a W&B run was made from.
 
@@ -331,123 +211,6 @@ def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise NotFoundError("this W&B config holds no dy_config; dysweep did not make its run") from None
 
 
-def create(config: ResumableSweepConfig) -> str:
-    """Create a sweep.
-
-    Returns:
-        its id.
-
-    Raises:
-        ConfigError: the settings, the base config or the sweep configuration are wrong; nothing is made.
-        TrackingError: W&B did not take the sweep.
-    """
-    say_by_default()
-    seen = preview(config)
-    seen.warn()
-    definition = seen.definition
-    described, space = definition.sweep_configuration, definition.space
-    mode = _mode(config)
-    project = config.project or described.get("project") or os.environ.get("WANDB_PROJECT")
-    if project is None and mode == "online":
-        raise TrackingError(
-            "project: missing, and W&B needs it to serve the sweep (--project NAME); "
-            "set WANDB_MODE=offline to let its own directory serve it"
-        )
-    if project is not None:
-        check_project(project)
-    sweep = Sweep(
-        sweep_id=secrets.token_hex(4),
-        mode=mode,
-        entity=config.entity or described.get("entity"),
-        project=project or _DEFAULT_PROJECT,
-        run_name=config.run_name,
-        base_config=definition.base_config,
-        sweep_configuration=described,
-        space=space.to_json(),
-    )
-    directory = location(config).directory(sweep.sweep_id)
-    directory.check_free()
-    if is_old(directory):
-        raise ConfigError(f"{directory.path}: holds a sweep of {NAME} already; choose another directory")
-    if mode == "online":
-        return _create_online(config, sweep)
-    directory.create(sweep)
-    return sweep.sweep_id
-
-
-def preview(config: ResumableSweepConfig) -> Preview:
-    """Read and check the sweep that the settings describe, and make nothing.
-
-    Raises:
-        ConfigError: the settings, the base config or the sweep configuration are wrong.
-    """
-    settings = {
-        "name": ("sweep_name", config.sweep_name),
-        "method": ("method", config.method),
-        "metric.name": ("metric", config.metric),
-        "metric.goal": ("goal", config.goal),
-    }
-    mode = _mode(config)
-    definition = define(config.base_config, config.sweep_configuration, settings, config.allow_eval, mode)
-    check_template(config.run_name, definition.space)
-    by_grid = mode == "offline" or definition.sweep_configuration["method"] == "grid"
-    grid = Grid.of(definition.space, definition.sweep_configuration) if by_grid else None
-    return Preview(definition, grid, config.allow_eval)
-
-
-def location(config: ResumableSweepConfig) -> Location:
-    """Give where the settings look for sweeps."""
-    return Location(
-        config.default_root_dir,
-        config.custom_checkpoint_dir,
-        config.entity,
-        config.project,
-        online=_mode(config) == "online",
-    )
-
-
-def _mode(config: ResumableSweepConfig) -> str:
-    _forget_empty_variables()
-    mode = os.environ.get("WANDB_MODE", "online")
-    if mode not in _WANDB_MODES:
-        raise ConfigError(f"WANDB_MODE: no mode {mode!r}{closest(mode.lower(), _WANDB_MODES)}")
-    if config.mode is not None:
-        return config.mode
-    return "offline" if mode in _WITHOUT_WANDB else "online"
-
-
-def _forget_empty_variables() -> None:
-    """Unset W&B's variables that are set to nothing (`WANDB_MODE=$MODE`), which the SDK would refuse."""
-    for name in [name for name in os.environ if name.startswith("WANDB_") and not os.environ[name].strip()]:
-        del os.environ[name]
-
-
-def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
-    """Let W&B serve a sweep; if it cannot be made whole, it is stopped."""
-    from dysweep import tracking
-
-    tracking.check_environment()
-    for name in sweep.compiled.parameters:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
-            logger.warning(
-                "W&B's own schema has only letters, digits and _ . - in a parameter's name, not %r; "
-                "sweep_identifier gives it another one",
-                name,
-            )
-    path = tracking.create_sweep(sweep.flat_configuration, sweep.entity, sweep.project)
-    try:
-        sweep = replace(sweep, entity=path.entity, project=path.project, sweep_id=path.sweep_id)
-        with TemporaryDirectory() as folder:
-            tracking.save_metadata(path, sweep.to_json(), Path(folder))
-        location(config).directory(sweep.sweep_id).create(sweep)
-    except BaseException as error:
-        done = "has been stopped" if tracking.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"
-        if isinstance(error, DysweepError):
-            raise TrackingError(f"{error}; the sweep {path} {done}") from error
-        raise
-    return sweep.sweep_id
-
-
 def work(
     config: ResumableSweepConfig, function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Iterator[Result]:
@@ -466,9 +229,9 @@ def work(
     job = prepare(config, function, arguments)
     if config.sweep_id is None:
         raise ConfigError("sweep_id: missing; say which sweep to work on")
-    directory = location(config).find(config.sweep_id)
+    directory = location_of(config).find(config.sweep_id)
     sweep = directory.sweep
-    if sweep.online and _mode(config) == "offline":
+    if sweep.online and mode_of(config) == "offline":
         raise ConfigError(
             f"sweep_id: W&B serves the sweep {sweep.path}, so its runs need W&B; unset WANDB_MODE, "
             "or create a sweep with mode: offline"
@@ -517,7 +280,7 @@ def prepare(config: ResumableSweepConfig, function: Callable[..., Any], argument
     job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
     job.check()
     refuse_second_agent()
-    _forget_empty_variables()
+    forget_empty_variables()
     tracking.check_environment()
     return job
 
@@ -568,17 +331,3 @@ def _same(tree: Any, other: Any) -> bool:
 
 def _loaded(tree: Any, name: str) -> Any:
     return copy_tree(load_file(tree) if isinstance(tree, str) else tree, (name,))
-
-
-def settings_of_file(path: str) -> dict[str, Any]:
-    """Read a file of settings; paths in it may be relative to the file.
-
-    Raises:
-        ConfigError: it cannot be read, or holds something else.
-    """
-    settings = load_settings(path, [field.name for field in fields(ResumableSweepConfig)])
-    try:
-        make_config(None, settings)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return settings

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Sequence
 from datetime import date, time, timedelta
 from enum import Enum
 from numbers import Real
 from os import PathLike, fspath
-from types import SimpleNamespace
 from typing import Any
 
 from dysweep.errors import LanguageError, text_of
+from dysweep.typed import as_mapping
 
 Path = tuple["str | int", ...]
 
@@ -54,17 +52,6 @@ def copy_tree(value: Any, path: Path, reserved: frozenset[str] = frozenset()) ->
 def is_word(key: str | int) -> bool:
     """Tell whether a key is a word of the language, and no key of a config."""
     return isinstance(key, str) and (key in RESERVED or key.startswith(GROUP))
-
-
-def as_mapping(value: Any) -> Mapping[str, Any] | None:
-    """Return what is meant as a mapping as one: a mapping, a dataclass, a namespace; None for all else."""
-    if isinstance(value, Mapping):
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, (argparse.Namespace, SimpleNamespace)):
-        return vars(value)
-    return None
 
 
 def _copy(value: Any, path: Path, reserved: frozenset[str], deepest: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections.abc
 import contextlib
 import copy
@@ -12,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 
 from dysweep.errors import ConfigError, closest
-from dysweep.tree import as_mapping
 
 T = TypeVar("T")
 _WORDS = {
@@ -48,6 +49,17 @@ def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T])
         60.0
     """
     return typing.cast(T, _dataclass(dictionary, cls, ""))
+
+
+def as_mapping(value: Any) -> Mapping[str, Any] | None:
+    """Return what is meant as a mapping as one: a mapping, a dataclass, a namespace; None for all else."""
+    if isinstance(value, Mapping):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, (argparse.Namespace, SimpleNamespace)):
+        return vars(value)
+    return None
 
 
 def _dataclass(given: Mapping[str, Any], cls: Any, path: str) -> Any:

@@ -11,8 +11,9 @@ import dysweep
 PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
     {"cli"},
-    {"arguments"},
-    {"parallel", "report", "screen"},
+    {"arguments", "report", "screen"},
+    {"parallel"},
+    {"creation"},
     {"agent", "location", "naming", "preview", "sync"},
     {"progress"},
     {"execution", "lost", "status"},
@@ -25,9 +26,9 @@ LAYERS = [
     {"base_fit", "wandb_rules"},
     {"space"},
     {"upsert"},
-    {"typed"},
     {"tree"},
-    {"evaluate", "settings_file"},
+    {"evaluate", "settings"},
+    {"typed"},
     {"files", "log", "metric", "ranks", "text"},
     {"errors"},
 ]

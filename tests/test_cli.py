@@ -462,7 +462,7 @@ def test_help_explains_what_the_command_uses(start):
 
 def test_an_option_of_another_command_is_refused(capsys):
     assert cli.create(["-c", "config.yaml", "--count", "3"]) == 2
-    assert "--count: dysweep_create has no use for it; dysweep_run_resume has" in capsys.readouterr().err
+    assert "--count is an option of dysweep_run_resume, not of dysweep_create" in capsys.readouterr().err
 
 
 def test_all_settings_are_printed_as_a_file_that_makes_the_same_sweep(capsys):

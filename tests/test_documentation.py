@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from dysweep import ResumableSweepConfig, Space, cli, upsert
+from dysweep.settings import settings_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,9 +64,11 @@ def test_the_examples_of_the_language_are_true():
 def test_all_settings_are_explained_with_their_defaults():
     rows = re.findall(r"^\| `(\w+)` \| (?:`(.+)`)? *\| (.+) \|$", README, re.MULTILINE)
     defaults = {name: default for name, default, _ in rows}
+    explained = {name: text for name, _, text in rows}
     described = {field.name: field.default for field in dataclasses.fields(ResumableSweepConfig)}
     assert list(described) == [name for name in defaults if name in described]
     for name, default in described.items():
+        assert explained[name] == settings_of(ResumableSweepConfig)[name][1].help
         shown = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
         assert defaults[name] == shown.removesuffix(".0"), name
 

@@ -284,7 +284,7 @@ def test_a_run_whose_config_cannot_be_resolved_fails_and_the_others_go_on():
     [
         ({"bas_config": {}}, "bas_config: no such setting; did you mean 'base_config'"),
         ({"count": "3"}, "count: '3' is not a whole number"),
-        ({"count": 0}, "count: 0 is no number of runs"),
+        ({"count": 0}, "count: must be at least 1, got 0"),
         ({"resume": 1}, "resume: 1 is not true or false"),
         ({"goal": "max"}, "goal: 'max' is not maximize or minimize"),
         ({"base_config": 3}, "base_config: 3 is not a mapping or text"),

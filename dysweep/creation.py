@@ -1,0 +1,128 @@
+"""Create a sweep, or preview one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dysweep.checkpoint import Sweep
+from dysweep.definition import define
+from dysweep.errors import ConfigError, DysweepError, TrackingError
+from dysweep.legacy import NAME, is_old
+from dysweep.location import Location
+from dysweep.log import say_by_default
+from dysweep.naming import check_template
+from dysweep.offline import Grid
+from dysweep.preview import Preview
+from dysweep.settings import ResumableSweepConfig, mode_of
+from dysweep.wandb_rules import check_project
+
+logger = logging.getLogger("dysweep")
+
+_DEFAULT_PROJECT = "dysweep"
+
+
+def create(config: ResumableSweepConfig) -> str:
+    """Create a sweep.
+
+    Returns:
+        its id.
+
+    Raises:
+        ConfigError: the settings, the base config or the sweep configuration are wrong; nothing is made.
+        TrackingError: W&B did not take the sweep.
+    """
+    say_by_default()
+    seen = preview(config)
+    seen.warn()
+    definition = seen.definition
+    described, space = definition.sweep_configuration, definition.space
+    mode = mode_of(config)
+    project = config.project or described.get("project") or os.environ.get("WANDB_PROJECT")
+    if project is None and mode == "online":
+        raise TrackingError(
+            "project: missing, and W&B needs it to serve the sweep (--project NAME); "
+            "set WANDB_MODE=offline to let its own directory serve it"
+        )
+    if project is not None:
+        check_project(project)
+    sweep = Sweep(
+        sweep_id=secrets.token_hex(4),
+        mode=mode,
+        entity=config.entity or described.get("entity"),
+        project=project or _DEFAULT_PROJECT,
+        run_name=config.run_name,
+        base_config=definition.base_config,
+        sweep_configuration=described,
+        space=space.to_json(),
+    )
+    directory = location_of(config).directory(sweep.sweep_id)
+    directory.check_free()
+    if is_old(directory):
+        raise ConfigError(f"{directory.path}: holds a sweep of {NAME} already; choose another directory")
+    if mode == "online":
+        return _create_online(config, sweep)
+    directory.create(sweep)
+    return sweep.sweep_id
+
+
+def preview(config: ResumableSweepConfig) -> Preview:
+    """Read and check the sweep that the settings describe, and make nothing.
+
+    Raises:
+        ConfigError: the settings, the base config or the sweep configuration are wrong.
+    """
+    settings = {
+        "name": ("sweep_name", config.sweep_name),
+        "method": ("method", config.method),
+        "metric.name": ("metric", config.metric),
+        "metric.goal": ("goal", config.goal),
+    }
+    mode = mode_of(config)
+    definition = define(config.base_config, config.sweep_configuration, settings, config.allow_eval, mode)
+    check_template(config.run_name, definition.space)
+    by_grid = mode == "offline" or definition.sweep_configuration["method"] == "grid"
+    grid = Grid.of(definition.space, definition.sweep_configuration) if by_grid else None
+    return Preview(definition, grid, config.allow_eval)
+
+
+def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
+    """Let W&B serve a sweep; if it cannot be made whole, it is stopped."""
+    from dysweep import tracking
+
+    tracking.check_environment()
+    for name in sweep.compiled.parameters:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
+            logger.warning(
+                "W&B's own schema has only letters, digits and _ . - in a parameter's name, not %r; "
+                "sweep_identifier gives it another one",
+                name,
+            )
+    path = tracking.create_sweep(sweep.flat_configuration, sweep.entity, sweep.project)
+    try:
+        sweep = replace(sweep, entity=path.entity, project=path.project, sweep_id=path.sweep_id)
+        with TemporaryDirectory() as folder:
+            tracking.save_metadata(path, sweep.to_json(), Path(folder))
+        location_of(config).directory(sweep.sweep_id).create(sweep)
+    except BaseException as error:
+        done = "has been stopped" if tracking.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"
+        if isinstance(error, DysweepError):
+            raise TrackingError(f"{error}; the sweep {path} {done}") from error
+        raise
+    return sweep.sweep_id
+
+
+def location_of(config: ResumableSweepConfig) -> Location:
+    """Give where the settings look for sweeps."""
+    return Location(
+        config.default_root_dir,
+        config.custom_checkpoint_dir,
+        config.entity,
+        config.project,
+        online=mode_of(config) == "online",
+    )
