@@ -188,7 +188,7 @@ class TrackedRun:
     def _say_what_differs(self, config: Mapping[str, Any]) -> None:
         """Name defaults of the function that are not what the run has; its own variables still have them."""
         chosen = {name: value for name, value in self._locked.items() if name != "dy_config"}
-        tree = self._locked["dy_config"]
+        tree = {name: value for name, value in self._locked["dy_config"].items() if name not in chosen}
         for known, told in ((chosen, "the sweep has chosen"), (tree, "the run's config has")):
             others = [
                 name for name, value in config.items()

@@ -149,7 +149,7 @@ def test_defaults_of_the_function_that_differ_from_the_run_are_said_once(mode, s
     mend = "; use wandb.config, or what the function got as config"
     assert said == [
         f"lr=3, and the sweep has chosen lr=0.5{mend}",
-        f"lr=3, epochs=20, and the run's config has lr=0.5, epochs=10{mend}",
+        f"epochs=20, and the run's config has epochs=10{mend}",
     ]
 
 
