@@ -55,7 +55,7 @@ def check_id(identifier: str, what: str) -> str:
 
 
 @dataclass(frozen=True)
-class SweepPath:
+class SweepAddress:
     """Where a sweep is in W&B.
 
     Args:
@@ -113,9 +113,9 @@ class Sweep:
         return self.mode == "online"
 
     @property
-    def path(self) -> SweepPath:
+    def address(self) -> SweepAddress:
         """Where it is in W&B."""
-        return SweepPath(self.entity, self.project, self.sweep_id)
+        return SweepAddress(self.entity, self.project, self.sweep_id)
 
     @property
     def flat_configuration(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class SweepDirectory:
     path: Path
 
     @property
-    def sweep_path(self) -> Path:
+    def record_path(self) -> Path:
         return self.path / "sweep.json"
 
     @property
@@ -181,7 +181,7 @@ class SweepDirectory:
         Raises:
             ConfigError: there is one.
         """
-        if self.sweep_path.exists():
+        if self.record_path.exists():
             raise ConfigError(
                 f"{self.path}: holds a sweep already; choose another directory, or give its --sweep_id"
             )
@@ -197,7 +197,7 @@ class SweepDirectory:
             self.runs_path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DirectoryError(f"{self.path}: cannot be made ({error.strerror})") from None
-        if not create_atomically(self.sweep_path, asdict(sweep)):
+        if not create_atomically(self.record_path, asdict(sweep)):
             self.check_free()
 
     @cached_property
@@ -209,13 +209,13 @@ class SweepDirectory:
             DirectoryError: the record is damaged, or of another format version.
         """
         try:
-            return Sweep.from_stored(read_json(self.sweep_path))
+            return Sweep.from_stored(read_json(self.record_path))
         except FileNotFoundError:
             raise NotFoundError(f"{self.path}: holds no sweep (sweep.json is missing)") from None
         except DirectoryError:
             raise
         except ValueError as error:
-            raise DirectoryError(f"{self.sweep_path}: {error}") from None
+            raise DirectoryError(f"{self.record_path}: {error}") from None
 
     def run(self, run_id: str) -> RunDirectory:
         """Find a run.

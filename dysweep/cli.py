@@ -32,11 +32,10 @@ from dysweep.files import user_path
 from dysweep.isolation import importing
 from dysweep.location import Location
 from dysweep.log import discard, said_on_stderr, say
-from dysweep.lost import LOST
-from dysweep.offline import Grid
+from dysweep.points import Grid
 from dysweep.preview import Preview, values_of
 from dysweep.ranks import refuse_ranks
-from dysweep.runs import State
+from dysweep.runs import RESUMABLE, State
 from dysweep.settings import CREATE, RUN, STATUS, SYNC, ResumableSweepConfig, read_settings
 from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
 from dysweep.text import counted, short_path, short_value
@@ -297,7 +296,7 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     if sweep.online:
         from dysweep import tracking
 
-        say(f"  {tracking.page_of(sweep.path)}")
+        say(f"  {tracking.page_of(sweep.address)}")
     described = sweep.compiled.parameters
     names = {name: short_value(name) for name in described}
     width = max(map(len, names.values()))
@@ -381,8 +380,8 @@ def _tell_what_is_left(config: ResumableSweepConfig, command: str) -> None:
     for problem in shown.damaged:
         say(problem)
     given_up = Counter(run.state for run in shown.runs if run.set_aside)
-    counts = Counter(run.state for run in shown.runs if run.state in LOST and not run.set_aside)
-    lost = ", ".join(f"{counts[state]} {state}" for state in LOST if counts[state])
+    counts = Counter(run.state for run in shown.runs if run.state in RESUMABLE and not run.set_aside)
+    lost = ", ".join(f"{counts[state]} {state}" for state in RESUMABLE if counts[state])
     if lost:
         say(f"in the whole sweep: {lost}; to resume: {command} --resume")
     if shown.counts.get(State.PENDING) and (config.resume or config.rerun is not None):

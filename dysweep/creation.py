@@ -17,7 +17,7 @@ from dysweep.legacy import NAME, is_old
 from dysweep.location import Location
 from dysweep.log import say_by_default
 from dysweep.naming import check_template
-from dysweep.offline import Grid
+from dysweep.points import Grid
 from dysweep.preview import Preview
 from dysweep.settings import ResumableSweepConfig, mode_of
 from dysweep.wandb_rules import check_project

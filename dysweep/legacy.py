@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
+from dysweep.checkpoint import Sweep, SweepAddress, SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError
 from dysweep.files import damaged, read_json, sync_directory, write_json
 from dysweep.liveness import Owner, now
@@ -164,7 +164,7 @@ def find_old(directory: SweepDirectory, run_id: str) -> OldRun | None:
 def is_old(directory: SweepDirectory) -> bool:
     """Tell whether only dysweep 0.1 has worked in a sweep's directory."""
     try:
-        return not directory.sweep_path.exists() and bool(old_runs(directory.path))
+        return not directory.record_path.exists() and bool(old_runs(directory.path))
     except OSError:  # somebody else's folder
         return False
 
@@ -253,7 +253,7 @@ def unadopted(directory: SweepDirectory) -> Sweep:
 
 
 def sweep_of_metadata(
-    path: SweepPath, metadata: Mapping[str, Any], configuration: Mapping[str, Any]
+    path: SweepAddress, metadata: Mapping[str, Any], configuration: Mapping[str, Any]
 ) -> Sweep:
     """Make a sweep's record of what dysweep 0.1 kept in W&B.
 

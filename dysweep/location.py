@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dysweep.checkpoint import Sweep, SweepDirectory, SweepPath, check_id
+from dysweep.checkpoint import Sweep, SweepAddress, SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.files import read_json, user_path
 from dysweep.legacy import NAME, adopt, is_old, sweep_of_metadata
@@ -39,7 +39,7 @@ class Location:
             return SweepDirectory(root / user_path(self.custom))
         return SweepDirectory(root / f"checkpoints-{check_id(sweep_id, 'sweep_id')}")
 
-    def of(self, sweep: str) -> SweepPath:
+    def of(self, sweep: str) -> SweepAddress:
         """Give what is known of a sweep's place: `id`, or `entity/project/id`, and the settings beside it.
 
         Raises:
@@ -51,7 +51,7 @@ class Location:
         for part in (*owners, sweep_id):
             check_id(part, "sweep_id")
         entity, project = [None, None, *owners][-2:]
-        return SweepPath(entity or self.entity, project or self.project or "", sweep_id)
+        return SweepAddress(entity or self.entity, project or self.project or "", sweep_id)
 
     def find(self, sweep: str) -> SweepDirectory:
         """Find the directory of a sweep, or make one for a sweep of W&B's.
@@ -66,13 +66,13 @@ class Location:
         """
         path = self.of(sweep)
         directory = self.directory(path.sweep_id)
-        if not directory.sweep_path.exists():
+        if not directory.record_path.exists():
             project = path.project or os.environ.get("WANDB_PROJECT")
             if not self.online or not project:
                 raise NotFoundError(self._no_sweep(directory, path.sweep_id))
             entity = path.entity or os.environ.get("WANDB_ENTITY")
-            _fetch(directory, SweepPath(entity, project, path.sweep_id))
-        here = directory.sweep.path
+            _fetch(directory, SweepAddress(entity, project, path.sweep_id))
+        here = directory.sweep.address
         if here.sweep_id != path.sweep_id:
             raise NotFoundError(
                 f"sweep_id: {directory.path} holds the sweep {here.sweep_id!r}, not {path.sweep_id!r}"
@@ -127,7 +127,7 @@ def _names_sweep(path: Path, sweep_id: str) -> bool:
         return False
 
 
-def _fetch(directory: SweepDirectory, path: SweepPath) -> None:
+def _fetch(directory: SweepDirectory, path: SweepAddress) -> None:
     from dysweep import tracking
 
     try:

@@ -12,8 +12,9 @@ from typing import Any
 
 from dysweep import evaluate
 from dysweep.errors import ConfigError, closest, text_of
-from dysweep.offline import NameOf
 from dysweep.space import Space
+
+NameOf = Callable[[dict[str, Any], "dict[str, Any] | None"], "str | None"]
 
 _ADJECTIVES = """
     amber bold brave bright brisk calm clear cool crisp deep eager early fair fine fresh gentle glad

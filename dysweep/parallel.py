@@ -8,12 +8,11 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dysweep.agent import Agent
 from dysweep.checkpoint import Sweep
 from dysweep.creation import create, location_of
 from dysweep.errors import (
@@ -23,22 +22,26 @@ from dysweep.errors import (
     Preempted,
     text_of,
 )
-from dysweep.execution import Job, Result
 from dysweep.files import load_file
 from dysweep.isolation import own_environment
 from dysweep.location import Location
 from dysweep.log import say_by_default
-from dysweep.lost import INTERRUPTED, LOST
+from dysweep.metric import Metric
 from dysweep.naming import naming
 from dysweep.ranks import refuse_ranks, refusing_restarts
-from dysweep.runs import State
+from dysweep.runs import State, Watch
 from dysweep.settings import ResumableSweepConfig as ResumableSweepConfig
 from dysweep.settings import forget_empty_variables, mode_of, read_settings
 from dysweep.signals import StopSignals, refuse_second_agent
+from dysweep.sources import Claims
 from dysweep.status import SweepStatus, read_status
 from dysweep.tree import copy_tree
 from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
 from dysweep.upsert import carries_code
+
+if TYPE_CHECKING:
+    from dysweep.execution import Result
+    from dysweep.jobs import FunctionJob
 
 logger = logging.getLogger("dysweep")
 
@@ -225,6 +228,13 @@ def work(
         DysweepError: the sweep cannot be worked on.
         Preempted: the process was told to stop.
     """
+    # These import W&B's SDK, which takes most of a second.
+    from dysweep.agent import sources_of, work_through
+    from dysweep.execution import Executor
+    from dysweep.offline import DirectoryServer
+    from dysweep.online import WandbServer
+    from dysweep.progress import Progress
+
     say_by_default()
     job = prepare(config, function, arguments)
     if config.sweep_id is None:
@@ -233,7 +243,7 @@ def work(
     sweep = directory.sweep
     if sweep.online and mode_of(config) == "offline":
         raise ConfigError(
-            f"sweep_id: W&B serves the sweep {sweep.path}, so its runs need W&B; unset WANDB_MODE, "
+            f"sweep_id: W&B serves the sweep {sweep.address}, so its runs need W&B; unset WANDB_MODE, "
             "or create a sweep with mode: offline"
         )
     _warn_of_what_is_not_used(config, sweep)
@@ -243,31 +253,35 @@ def work(
     name_of = naming(
         config.run_name or sweep.run_name, config.run_name_changer, sweep.compiled, config.allow_eval
     )
-    with StopSignals(config.grace) as stop, own_environment(offline=not sweep.online):
-        agent = Agent(
-            directory,
-            job,
-            stop,
-            name_of,
-            config.allow_eval,
-            config.lease,
-            config.max_attempts,
-            config.delete_checkpoints,
-            config.count,
-        )
-        with refusing_restarts(), closing(_results(agent, config)) as results:
+    claims = Claims(
+        directory,
+        name_of,
+        config.allow_eval,
+        config.max_attempts,
+        config.delete_checkpoints,
+        Watch(config.lease),
+    )
+    heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
+    progress = Progress(Metric.of(sweep.sweep_configuration), config.count)
+    with StopSignals(config.grace) as stop, own_environment(offline=not sweep.online), refusing_restarts():
+        server = WandbServer(claims, stop) if sweep.online else DirectoryServer(claims)
+        sources = sources_of(config, claims, server, lambda: stop.received is not None)
+        executor = Executor(sweep, job, stop, config.mark_preempting, heartbeat)
+        with closing(work_through(sources, executor, progress)) as results:
             try:
                 for result in itertools.islice(results, config.count):
                     yield result
                     if stop.received is not None or result.outcome is State.PREEMPTED:
                         raise Preempted(stop.received or signal.SIGINT)
             finally:
-                agent.progress.end()
+                progress.end()
         if stop.received is not None:
             raise Preempted(stop.received)
 
 
-def prepare(config: ResumableSweepConfig, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Job:
+def prepare(
+    config: ResumableSweepConfig, function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> FunctionJob:
     """Return what is executed for every run, checked as far as that goes without a run.
 
     Raises:
@@ -275,28 +289,14 @@ def prepare(config: ResumableSweepConfig, function: Callable[..., Any], argument
         ConfigError: W&B would refuse the environment.
     """
     from dysweep import tracking
+    from dysweep.jobs import FunctionJob
 
-    heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
-    job = Job(function, dict(arguments), config.use_lightning_logger, config.mark_preempting, heartbeat)
+    job = FunctionJob(function, dict(arguments), config.use_lightning_logger)
     job.check()
     refuse_second_agent()
     forget_empty_variables()
     tracking.check_environment()
     return job
-
-
-def _results(agent: Agent, config: ResumableSweepConfig) -> Generator[Result, None, None]:
-    if config.rerun_id is not None:
-        yield from agent.again(config.rerun_id, config.resume)
-    elif config.resume or config.rerun is not None:
-        states = LOST if config.rerun in (None, "all") else [State(config.rerun)]
-        yield from agent.lost_runs(states, from_scratch=not config.resume)
-    elif config.recover:
-        yield from agent.lost_runs(INTERRUPTED, wait=False)
-        yield from agent.new_runs()
-        yield from agent.lost_runs(INTERRUPTED)
-    else:
-        yield from agent.new_runs()
 
 
 def _warn_of_what_is_not_used(config: ResumableSweepConfig, sweep: Sweep) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from dysweep.definition import Definition
 from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import dump_yaml, user_path
-from dysweep.offline import Grid
+from dysweep.points import Grid
 from dysweep.text import short_value
 from dysweep.tree import RESERVED, Path, format_path
 from dysweep.upsert import carries_code

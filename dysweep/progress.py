@@ -11,6 +11,7 @@ from typing import Any
 from dysweep.execution import Result
 from dysweep.metric import Metric
 from dysweep.runs import State
+from dysweep.sources import Claim
 from dysweep.text import count, duration, estimate, short, short_value
 
 logger = logging.getLogger("dysweep")
@@ -33,32 +34,33 @@ class Progress:
         self._finished = self._unrecorded = 0
         self._logged: dict[str, None] = {}
         self._other_values: dict[str, str] = {}
-        self.begin(None)
+        self.begin(None, lambda: None)
 
-    def begin(self, total: int | None, left: Callable[[], int] | None = None) -> None:
+    def begin(self, total: int | None, left: Callable[[], int | None]) -> None:
         """Begin with runs of another kind.
 
         Args:
             total: how many there are; None if nobody knows.
-            left: returns how many nobody has started yet; by default all whose places are yet to come.
+            left: returns how many nobody has started yet; None for all whose places are yet to come.
         """
         self.total = total
         self._left = left
         self._before = self.done
-        self._left_before = left() if left is not None else total or 0
+        free = left()
+        self._left_before = (total or 0) if free is None else free
         self._begun = time.monotonic()
 
-    def tell(self, result: Result, place: int) -> None:
+    def tell(self, result: Result) -> None:
         """Write the line of a run that has ended."""
         self.done += 1
         self._note(result)
-        record = result.attempt.run.record()
+        claim, place = result.claim, result.claim.place
         name = self.metric.logged_as(result.metrics) if self.metric is not None else None
         reached = "" if name is None else f"{short_value(name)} {short_value(result.metrics[name])}  "
         logger.info(
             "%s  %s  %-9s %7s  %s%s%s",
-            self._count(place), _called(record), result.outcome,
-            duration(result.seconds), reached, short(record["assignment"]), self._estimate(place),
+            self._count(place), _called(claim), result.outcome,
+            duration(result.seconds), reached, short(claim.assignment), self._estimate(place),
         )  # fmt: skip
 
     def end(self) -> None:
@@ -99,7 +101,8 @@ class Progress:
     def _estimate(self, place: int) -> str:
         if self.total is None:
             return ""
-        left = max(0, self._left() if self._left is not None else self.total - place)
+        free = self._left()
+        left = max(0, self.total - place if free is None else free)
         others_too = max(1, self._left_before - left)  # agents beside this one make it quicker
         elapsed = time.monotonic() - self._begun
         if self.most is not None:
@@ -127,6 +130,7 @@ def _holds_numbers(value: Any) -> bool:
     )
 
 
-def _called(record: dict[str, Any]) -> str:
-    name, run_id = record.get("name"), str(record["run_id"])
-    return run_id if name in (None, run_id) else f"{run_id}  {short_value(str(name), _LONGEST_NAME)}"
+def _called(claim: Claim) -> str:
+    if claim.name in (None, claim.run_id):
+        return claim.run_id
+    return f"{claim.run_id}  {short_value(str(claim.name), _LONGEST_NAME)}"

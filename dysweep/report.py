@@ -122,7 +122,7 @@ def _name(status: SweepStatus) -> str:
 
 def _head(status: SweepStatus, metric: str | None, measured: list[RunStatus]) -> str:
     sweep = status.sweep
-    place = sweep.path.place if sweep.online else sweep.mode
+    place = sweep.address.place if sweep.online else sweep.mode
     seen = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     where = " · ".join(
         map(escape, (f"sweep {sweep.sweep_id}", place, str(short_path(status.directory)), seen))

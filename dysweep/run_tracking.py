@@ -14,7 +14,7 @@ import wandb
 from wandb.integration import gym, tensorboard
 from wandb.sdk import wandb_helper
 
-from dysweep.checkpoint import SweepPath
+from dysweep.checkpoint import Sweep
 from dysweep.runs import RunDirectory
 from dysweep.text import short, short_value
 from dysweep.tracking import forget_one_run, quiet_sdk, sdk_errors
@@ -37,10 +37,12 @@ class TrackedRun:
     """A W&B run of a sweep, from its start to its end.
 
     Args:
-        path: the sweep that it belongs to; offline its id is the run's group.
-        record: the run's directory, where W&B puts its own folder `wandb/`.
+        sweep: the sweep that it belongs to. If W&B serves it, W&B hears of the run now, else by `wandb sync`,
+            with the sweep's id as the run's group.
+        run: the run's directory, where W&B puts its own folder `wandb/`.
+        assignment: what the sweep chose, in the run's config.
+        name: the run's name; None if W&B chooses it.
         config: the tree, kept as `dy_config` in the run's config, below the assignment.
-        online: whether W&B hears of it now, or by `wandb sync`.
         from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
         when_stopped: called, from another thread, if W&B stops the run.
 
@@ -53,35 +55,35 @@ class TrackedRun:
 
     def __init__(
         self,
-        path: SweepPath,
-        record: RunDirectory,
+        sweep: Sweep,
+        run: RunDirectory,
+        assignment: Mapping[str, Any],
+        name: str | None,
         config: Mapping[str, Any],
         *,
-        online: bool,
         from_scratch: bool = False,
         when_stopped: Callable[[], object] = lambda: None,
     ) -> None:
-        stored = record.record()
-        self._record = record
-        self._online = online
-        self._locked = {**stored["assignment"], "dy_config": dict(config)}
-        self._place: dict[str, Any] = {"id": record.run_id, "entity": path.entity, "project": path.project}
+        self._folder = run.path
+        self._online = sweep.online
+        self._locked = {**assignment, "dy_config": dict(config)}
+        self._place: dict[str, Any] = {"id": run.run_id, "entity": sweep.entity, "project": sweep.project}
         self._settings: dict[str, Any] = {"silent": True, "reinit": "finish_previous"}
-        if stored.get("name"):
-            self._place["name"] = stored["name"]
-        if online:
-            self._settings |= {"mode": "online", "sweep_id": path.sweep_id, "stop_fn": when_stopped}
+        if name:
+            self._place["name"] = name
+        if sweep.online:
+            self._settings |= {"mode": "online", "sweep_id": sweep.sweep_id, "stop_fn": when_stopped}
         else:
             self._settings["mode"] = "offline"
-            self._place["group"] = path.sweep_id
+            self._place["group"] = sweep.sweep_id
         self._given: dict[str, Any] = {}
         self._ended: list[wandb.Run] = []
         self.other_values: dict[str, str] = {}
         self._process = os.getpid()
         resume = None if from_scratch else "allow"
         with (
-            sdk_errors(f"W&B did not start the run {record.run_id}"),
-            quiet_sdk() if online else nullcontext(),
+            sdk_errors(f"W&B did not start the run {run.run_id}"),
+            quiet_sdk() if sweep.online else nullcontext(),
         ):
             try:
                 self.run = self._start(wandb.init, {}, resume)
@@ -94,7 +96,7 @@ class TrackedRun:
         run = init(
             **{**self._given, **self._place},
             config={**config, **self._locked},
-            dir=self._record.path,
+            dir=self._folder,
             resume=resume,
             settings=wandb.Settings(**self._settings),
         )
@@ -133,14 +135,14 @@ class TrackedRun:
         _replace_everywhere(own)
         if not self._online:
             # Artifacts wait here for the upload, which may come from another host with another home folder.
-            os.environ.setdefault(_DATA_DIR, str(self._record.path / "wandb"))
+            os.environ.setdefault(_DATA_DIR, str(self._folder / "wandb"))
         meanwhile = wandb.setup().settings
         meanwhile.reinit = "return_previous"  # for who has imported `init` itself, and in notebooks
         meanwhile.mode = self._settings["mode"]
         meanwhile.project = self._place["project"]
         meanwhile.entity = self._place["entity"] or meanwhile.entity
         meanwhile.show_info = False
-        meanwhile.root_dir = str(self._record.path)
+        meanwhile.root_dir = str(self._folder)
         try:
             yield
         finally:
@@ -297,14 +299,15 @@ def _in_settings(settings: Any) -> dict[str, Any]:
     )
 
 
-def tell_end(path: SweepPath, record: RunDirectory, finished: bool) -> None:
+def tell_end(sweep: Sweep, run: RunDirectory, finished: bool) -> None:
     """Tell W&B how a run has ended, and that it is in the sweep, without executing it.
 
     Raises:
         TrackingError: W&B could not be told.
     """
-    run = TrackedRun(path, record, record.config() or {}, online=True)
-    run.end(0 if finished else 1, preempted=False)
+    record = run.record()
+    tracked = TrackedRun(sweep, run, record["assignment"], record.get("name"), run.config() or {})
+    tracked.end(0 if finished else 1, preempted=False)
 
 
 def _leave_service() -> None:

@@ -37,6 +37,10 @@ class State(str, Enum):
         return self.value
 
 
+INTERRUPTED = (State.PREEMPTED, State.CRASHED)
+RESUMABLE = (*INTERRUPTED, State.FAILED)
+
+
 @dataclass(frozen=True)
 class End:
     """How an attempt ended.

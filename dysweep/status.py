@@ -17,7 +17,7 @@ from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.legacy import NAME, OldRun, find_old, is_old, old_runs, unadopted
 from dysweep.liveness import Owner
-from dysweep.offline import Grid
+from dysweep.points import Grid
 from dysweep.runs import Attempt, End, RunDirectory, State
 from dysweep.text import as_on_a_terminal, short_value
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dysweep.checkpoint import SweepDirectory, SweepPath
+from dysweep.checkpoint import SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, TrackingError
 from dysweep.files import create_atomically, read_json
 from dysweep.runs import Attempt, RunDirectory, State, Watch
@@ -23,7 +23,7 @@ logger = logging.getLogger("dysweep")
 _FOLDERS_AT_A_TIME = 100
 
 
-def sync(directory: SweepDirectory, entity: str | None, project: str | None, lease: float) -> SweepPath:
+def sync(directory: SweepDirectory, entity: str | None, project: str | None, lease: float) -> SweepAddress:
     """Upload what has ended since the last time; what W&B has already is not sent again.
 
     Which runs are in which sweep is asked of W&B, so an interruption at any point is mended by the next time.
@@ -101,7 +101,7 @@ def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, l
     return ended
 
 
-def _upload(folders: list[Path], place: SweepPath) -> None:
+def _upload(folders: list[Path], place: SweepAddress) -> None:
     from dysweep import tracking
 
     for start in range(0, len(folders), _FOLDERS_AT_A_TIME):
@@ -110,7 +110,7 @@ def _upload(folders: list[Path], place: SweepPath) -> None:
         logger.info("uploaded %d/%d", min(start + _FOLDERS_AT_A_TIME, len(folders)), len(folders))
 
 
-def _place(directory: SweepDirectory, entity: str | None, project: str | None) -> SweepPath:
+def _place(directory: SweepDirectory, entity: str | None, project: str | None) -> SweepAddress:
     """Decide at the first time where the runs are taken to; elsewhere those of before would be missing."""
     from dysweep import tracking
 
@@ -122,7 +122,7 @@ def _place(directory: SweepDirectory, entity: str | None, project: str | None) -
     }
     create_atomically(directory.sync_path, first)
     kept = read_json(directory.sync_path)
-    place = SweepPath(kept["entity"], kept["project"], sweep.sweep_id)
+    place = SweepAddress(kept["entity"], kept["project"], sweep.sweep_id)
     if (entity or place.entity, project or place.project) != (place.entity, place.project):
         raise ConfigError(
             f"{directory.sync_path}: the runs are taken to {place.place}; leave out --entity and --project"
@@ -130,7 +130,7 @@ def _place(directory: SweepDirectory, entity: str | None, project: str | None) -
     return place
 
 
-def _sweep_with(directory: SweepDirectory, place: SweepPath, ended: list[RunDirectory]) -> SweepPath:
+def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunDirectory]) -> SweepAddress:
     """Find the sweep that W&B has of this directory, or make it, and put the runs into it."""
     from dysweep import run_tracking, tracking
 
@@ -147,9 +147,12 @@ def _sweep_with(directory: SweepDirectory, place: SweepPath, ended: list[RunDire
         names = [run.run_id for run in there]
         return tracking.create_sweep(configuration, place.entity, place.project, prior_runs=names)
     path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
+    in_wandb = replace(
+        directory.sweep, mode="online", entity=path.entity, project=path.project, sweep_id=path.sweep_id
+    )
     outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]
     for number, run in enumerate(outside, start=1):
-        run_tracking.tell_end(path, run, finished=run.state() is State.FINISHED)
+        run_tracking.tell_end(in_wandb, run, finished=run.state() is State.FINISHED)
         if number % 10 == 0 or number == len(outside):
             logger.info("put into the sweep %d/%d", number, len(outside))
     return path

@@ -20,7 +20,7 @@ from typing import Any
 import wandb
 import yaml
 
-from dysweep.checkpoint import SweepPath
+from dysweep.checkpoint import SweepAddress
 from dysweep.errors import ConfigError, DysweepError, NotFoundError, TrackingError
 from dysweep.wandb_rules import OF_ONE_RUN
 
@@ -54,7 +54,7 @@ def check_environment() -> None:
 
 def create_sweep(
     configuration: Mapping[str, Any], entity: str | None, project: str, prior_runs: Sequence[str] = ()
-) -> SweepPath:
+) -> SweepAddress:
     """Make a sweep.
 
     Args:
@@ -73,20 +73,20 @@ def create_sweep(
         with contextlib.redirect_stdout(None):  # the SDK prints the id there
             sweep_id = wandb.sweep(dict(configuration), entity, project, list(prior_runs) or None)
         # The SDK leaves there what the server said of the sweep's place.
-        return SweepPath(os.environ.get(_ENTITY), os.environ.get(_PROJECT, project), sweep_id)
+        return SweepAddress(os.environ.get(_ENTITY), os.environ.get(_PROJECT, project), sweep_id)
 
 
-def page_of(path: SweepPath) -> str:
+def page_of(path: SweepAddress) -> str:
     """Give the address of a sweep's page in W&B."""
     return f"{wandb.setup().settings.app_url}/{path.place}/sweeps/{path.sweep_id}"
 
 
-def page_of_run(path: SweepPath, run_id: str) -> str:
+def page_of_run(path: SweepAddress, run_id: str) -> str:
     """Give the address of the page of a sweep's run in W&B."""
     return f"{wandb.setup().settings.app_url}/{path.place}/runs/{run_id}"
 
 
-def stop_sweep(path: SweepPath) -> bool:
+def stop_sweep(path: SweepAddress) -> bool:
     """Stop a sweep, so that no agent gets runs of it, and tell whether that worked."""
     return _wandb_command("sweep", "--stop", str(path)).returncode == 0
 
@@ -109,7 +109,7 @@ def _without_one_run(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in OF_ONE_RUN}
 
 
-def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
+def save_metadata(path: SweepAddress, text: str, directory: Path) -> None:
     """Keep a text with a sweep, in a run of its own whose id is made from the sweep's.
 
     Args:
@@ -137,7 +137,7 @@ def save_metadata(path: SweepPath, text: str, directory: Path) -> None:
         run.finish()
 
 
-def load_metadata(path: SweepPath) -> tuple[SweepPath, str]:
+def load_metadata(path: SweepAddress) -> tuple[SweepAddress, str]:
     """Read what `save_metadata` kept, with one request however many runs the project has.
 
     Returns:
@@ -154,10 +154,10 @@ def load_metadata(path: SweepPath) -> tuple[SweepPath, str]:
             f"sweep_id: W&B has no sweep {path} of dysweep's (no run {path.metadata_run}): "
             "it does not exist, was deleted, or was not made by dysweep_create"
         )
-    return SweepPath(run.entity, path.project, path.sweep_id), text
+    return SweepAddress(run.entity, path.project, path.sweep_id), text
 
 
-def load_old_metadata(path: SweepPath) -> tuple[SweepPath, dict[str, Any], dict[str, Any]] | None:
+def load_old_metadata(path: SweepAddress) -> tuple[SweepAddress, dict[str, Any], dict[str, Any]] | None:
     """Read what dysweep 0.1 kept with a sweep: the config of a run whose name holds the sweep's id.
 
     Returns:
@@ -170,7 +170,7 @@ def load_old_metadata(path: SweepPath) -> tuple[SweepPath, dict[str, Any], dict[
     with sdk_errors("W&B could not be asked"), quiet_sdk():
         api = wandb.Api({"entity": path.entity})
         for run in api.runs(path.place, filters=named, per_page=1):
-            sweep = SweepPath(run.entity, path.project, path.sweep_id)
+            sweep = SweepAddress(run.entity, path.project, path.sweep_id)
             return sweep, dict(run.config), dict(api.sweep(str(sweep)).config)  # type: ignore[no-untyped-call]
         return None
 
@@ -192,7 +192,7 @@ class TrackedRun:
     config: dict[str, Any]
 
 
-def load_run(path: SweepPath, run_id: str) -> TrackedRun:
+def load_run(path: SweepAddress, run_id: str) -> TrackedRun:
     """Ask W&B for a run.
 
     Raises:
@@ -205,7 +205,7 @@ def load_run(path: SweepPath, run_id: str) -> TrackedRun:
     return TrackedRun(run.name, run.state, run.sweep_name, dict(run.config))
 
 
-def _fetch_run(path: SweepPath, run_id: str) -> Any:
+def _fetch_run(path: SweepAddress, run_id: str) -> Any:
     with sdk_errors("W&B could not be asked"), quiet_sdk():
         try:
             return wandb.Api({"entity": path.entity}).run(f"{path.place}/{run_id}")
@@ -228,7 +228,7 @@ def _waits(folder: Path) -> bool:
     return not any(folder.glob("*.wandb.synced"))
 
 
-def upload(folders: Sequence[Path], place: SweepPath) -> list[tuple[Path, str]]:
+def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str]]:
     """Bring offline W&B runs to W&B.
 
     Args:
@@ -254,7 +254,7 @@ def upload(folders: Sequence[Path], place: SweepPath) -> list[tuple[Path, str]]:
     return problems
 
 
-def runs_of_group(place: SweepPath, group: str) -> dict[str, tuple[str | None, str]]:
+def runs_of_group(place: SweepAddress, group: str) -> dict[str, tuple[str | None, str]]:
     """List the runs of a group, each with the id of its sweep and its state.
 
     Args:
@@ -274,7 +274,7 @@ def runs_of_group(place: SweepPath, group: str) -> dict[str, tuple[str | None, s
             raise
 
 
-def unstarted_runs(path: SweepPath, known: Collection[str], seconds: float) -> list[str]:
+def unstarted_runs(path: SweepAddress, known: Collection[str], seconds: float) -> list[str]:
     """List the runs that W&B has given out, and that no process has ever started.
 
     Args:
@@ -333,7 +333,7 @@ class Assigned:
 
 
 def assigned_runs(
-    path: SweepPath, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
+    path: SweepAddress, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
 ) -> Generator[Assigned, None, None]:
     """Ask W&B for one run after the other, as `wandb.agent` does, until the sweep is done.
 
@@ -360,7 +360,7 @@ def assigned_runs(
 
 @contextmanager
 def _one_run(
-    path: SweepPath, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
+    path: SweepAddress, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
 ) -> Iterator[Assigned | None]:
     handed: queue.Queue[Assigned | None] = queue.Queue()
     over = threading.Event()

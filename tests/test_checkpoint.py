@@ -14,8 +14,8 @@ from dysweep import ConfigError, DirectoryError, NotFoundError, Space
 from dysweep.checkpoint import Sweep, SweepDirectory, check_id
 from dysweep.files import create_atomically
 from dysweep.liveness import Owner
-from dysweep.lost import INTERRUPTED, LOST, find_lost
-from dysweep.runs import Attempt, Heartbeat, RunDirectory, State, Watch
+from dysweep.runs import INTERRUPTED, RESUMABLE, Attempt, Heartbeat, RunDirectory, State, Watch
+from dysweep.sources import find_resumable
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -143,9 +143,13 @@ def test_lost_runs_come_in_the_order_of_their_urgency():
         if kind != "crashed":
             attempt.finish(State(kind), None, {})
     directory.start_run("abcd-0007", {}, None, {})  # by this process, which lives
-    ids = [lost.run.run_id[-1] for lost in find_lost(directory, LOST).lost]
+    ids = [each.run.run_id[-1] for each in find_resumable(directory, RESUMABLE).resumable]
     assert ids == ["4", "2", "6", "1", "5"]
-    assert [lost.run.run_id[-1] for lost in find_lost(directory, INTERRUPTED).lost] == ["4", "2", "6"]
+    assert [each.run.run_id[-1] for each in find_resumable(directory, INTERRUPTED).resumable] == [
+        "4",
+        "2",
+        "6",
+    ]
 
 
 def test_a_requeued_slurm_job_is_the_death_of_its_former_life(monkeypatch):

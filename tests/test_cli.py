@@ -433,7 +433,7 @@ def test_ids_of_runs_that_leave_the_directory_are_refused(capsys):
 )
 def test_a_sweep_that_cannot_be_read_is_named(capsys, change, message):
     sweep_id = create(capsys)
-    path = directory().sweep_path
+    path = directory().record_path
     path.write_text(change(path.read_text()))
     assert run("record", "--sweep_id", sweep_id) == 1
     err = capsys.readouterr().err

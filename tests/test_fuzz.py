@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from dysweep import ConfigError, DysweepError, LanguageError, Space
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.files import parse_yaml
-from dysweep.lost import LOST, find_lost
+from dysweep.runs import RESUMABLE
+from dysweep.sources import find_resumable
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 pytestmark = pytest.mark.fuzz
@@ -120,8 +121,8 @@ def test_any_content_of_a_directory_gives_a_directory_error_at_most(tmp_path_fac
         attempt.finish("failed", None, {})
     (directory.path / file.format("abcd-0001")).write_bytes(content)
     read = SweepDirectory(directory.path)
-    found = find_lost(read, LOST)
-    assert "abcd-0002" in [lost.run.run_id for lost in found.lost]
+    found = find_resumable(read, RESUMABLE)
+    assert "abcd-0002" in [lost.run.run_id for lost in found.resumable]
     for action in (
         lambda: read.sweep,
         *(run.config for run in read.runs()),
@@ -145,7 +146,7 @@ def test_symbolic_links_do_not_lead_out_of_the_directory(tmp_path, link):
     moved = attempt.run.path if link == "run" else attempt.run.attempts_path
     moved.rename(outside)
     moved.symlink_to(outside)
-    assert find_lost(directory, LOST).lost == []
+    assert find_resumable(directory, RESUMABLE).resumable == []
     with pytest.raises(DysweepError):
         directory.run("abcd-0001").last_attempt()
     assert sorted(path.name for path in Path(outside).rglob("0002*")) == []

@@ -15,7 +15,7 @@ import wandb
 
 import dysweep
 from dysweep import ConfigError, DirectoryError, cli
-from dysweep.checkpoint import SweepDirectory, SweepPath
+from dysweep.checkpoint import SweepAddress, SweepDirectory
 from dysweep.legacy import adopt, sweep_of_metadata
 
 DATA = Path(__file__).parent / "data"
@@ -74,7 +74,7 @@ def test_where_its_sweep_is_has_to_be_said(old_directory, capsys, monkeypatch):
 @pytest.mark.parametrize("kept", METADATA, ids=[each["id"] for each in METADATA])
 def test_what_was_kept_in_wandb_gives_the_same_configs(kept):
     configuration = {"method": "grid", "parameters": kept["parameters"]}
-    sweep = sweep_of_metadata(SweepPath("team", "study", "abc"), kept["metadata"], configuration)
+    sweep = sweep_of_metadata(SweepAddress("team", "study", "abc"), kept["metadata"], configuration)
     assert sweep.compiled.parameters.keys() == kept["parameters"].keys()
     for point in VECTORS[kept["id"]]["assignments"]:
         old_names = [name if name in kept["parameters"] else None for name in point["flat"]]
@@ -121,7 +121,7 @@ def test_it_goes_on_with_its_lost_runs_and_with_new_ones(old_directory, server, 
 
 def kept_sweep():
     kept = json.loads((OLD / "metadata.json").read_text())
-    return sweep_of_metadata(SweepPath("team", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])
+    return sweep_of_metadata(SweepAddress("team", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])
 
 
 def takes_over(folder):
@@ -203,4 +203,4 @@ def test_a_text_that_was_an_alias_too_is_refused(old_directory):
     kept = json.loads((OLD / "metadata.json").read_text())
     kept["sweep"]["parameters"]["lr"] = {"values": ["small", "medium", 3]}
     with pytest.raises(DirectoryError, match="'small' stands in two parameters, lr and model"):
-        sweep_of_metadata(SweepPath("team", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])
+        sweep_of_metadata(SweepAddress("team", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from dysweep import ConfigError, LanguageError, Space
 from dysweep.checkpoint import Sweep, SweepDirectory
-from dysweep.offline import Grid, take_points
+from dysweep.offline import DirectoryServer
+from dysweep.points import Grid
+from dysweep.runs import Watch
+from dysweep.sources import Claims
 
 
 def grid_of(parameters, **configuration):
@@ -82,10 +85,9 @@ def test_agents_that_take_turns_share_the_points():
     space = Space.compile({"lr": {"sweep": True, "values": list(range(7))}})
     sweep = Sweep("abcd", "offline", None, "project", None, {}, {"method": "grid"}, space.to_json())
     SweepDirectory(Path("sweep")).create(sweep)
-    agents = [
-        take_points(SweepDirectory(Path("sweep")), Grid.of(space, {}), False, lambda assignment, config: None)
-        for _ in range(3)
-    ]
+    directory = SweepDirectory(Path("sweep"))
+    claims = Claims(directory, lambda assignment, config: None, False, 3, False, Watch(60))
+    agents = [DirectoryServer(claims).new_runs().claims() for _ in range(3)]
     taken = [point for turn in itertools.zip_longest(*agents) for point in turn if point is not None]
     assert sorted(point.place for point in taken) == list(range(1, 8))
     assert [point.config for point in taken] == [{"lr": point.place - 1} for point in taken]

@@ -245,7 +245,7 @@ def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
     capsys.readouterr()
     for run_id, message in [
         ("nowhere", "nowhere: W&B has no such run in researcher/study"),
-        (f"dysweep-{sweep_id}", "is no run of the sweep"),
+        (f"dysweep-{sweep_id}", "is not a run of the sweep"),
     ]:
         assert run("trains", path, "--rerun_id", run_id) == 1
         assert message in capsys.readouterr().err
@@ -281,7 +281,7 @@ def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queue
     assert server.backend.sweeps[sweep_id].requeued == [done.name]
     capsys.readouterr()
     assert run("trains", sweep_id, "--count", "1") == 0
-    assert f"{done.name}: W&B gives it out again, but it is finished" in capsys.readouterr().err
+    assert f"{done.name}: W&B hands it out again, but it is finished" in capsys.readouterr().err
     assert (done.state, done.steps) == ("finished", [0, 1, 2, 3, 4, 5])
 
 
