@@ -11,7 +11,7 @@ from typing import Any
 
 from dysweep.errors import LanguageError, misspelt
 from dysweep.space import Space
-from dysweep.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, Path, describe, format_path
+from dysweep.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, TreePath, describe, format_path
 
 logger = logging.getLogger("dysweep")
 
@@ -47,17 +47,17 @@ def check_fit(space: Space, base: dict[str, Any], given: Any) -> None:
 
 class _Fit:
     def __init__(self, space: Space) -> None:
-        self.in_base: list[tuple[Path, str]] = []
-        self.texts: list[tuple[Path, str]] = []
-        self.kept: list[tuple[Path, Any, Any, list[str]]] = []
-        self.added: list[Path] = []
-        self.replaced: list[tuple[Path, Any]] = []
-        self.resolved: list[tuple[Path, str]] = []
+        self.in_base: list[tuple[TreePath, str]] = []
+        self.texts: list[tuple[TreePath, str]] = []
+        self.kept: list[tuple[TreePath, Any, Any, list[str]]] = []
+        self.added: list[TreePath] = []
+        self.replaced: list[tuple[TreePath, Any]] = []
+        self.resolved: list[tuple[TreePath, str]] = []
         self.written = {parameter.path: set(_keys(parameter.node)) for parameter in space.swept}
         self.space = space
         self.inside_node = False
 
-    def read(self, base: Any, path: Path) -> None:
+    def read(self, base: Any, path: TreePath) -> None:
         """Go through the base config, which was hardly meant to have Python's words."""
         if isinstance(base, dict):
             for key, item in base.items():
@@ -74,7 +74,7 @@ class _Fit:
         elif isinstance(base, str) and _TUPLE.fullmatch(base):
             self.in_base.append((path, _not_a_tuple(base)))
 
-    def read_interpolations(self, given: Any, path: Path) -> None:
+    def read_interpolations(self, given: Any, path: TreePath) -> None:
         """Find OmegaConf's interpolations of what is swept: they were resolved with the base's value."""
         for place, text in _texts(given, path):
             references = [key for found in _REFERENCE.findall(text) for key in re.split(r"[.\[\]]+", found)]
@@ -82,7 +82,7 @@ class _Fit:
                 self.resolved.append((place, text))
 
     @cached_property
-    def swept_places(self) -> set[Path]:
+    def swept_places(self) -> set[TreePath]:
         return {path[len(self.space.path) :] for path in self.written}
 
     @cached_property
@@ -90,7 +90,7 @@ class _Fit:
         keys = {key for path in self.swept_places for key in path}
         return keys.union(*self.written.values())
 
-    def walk(self, patch: Any, base: Any, path: Path) -> None:
+    def walk(self, patch: Any, base: Any, path: TreePath) -> None:
         """Go through a patch together with the part of the base that it is laid over."""
         if isinstance(patch, dict):
             if "sweep" in patch:
@@ -104,7 +104,7 @@ class _Fit:
         elif problem := _doubtful_text(patch, base):
             self.texts.append((path, problem))
 
-    def _walk_node(self, node: dict[str, Any], base: Any, path: Path) -> None:
+    def _walk_node(self, node: dict[str, Any], base: Any, path: TreePath) -> None:
         walk = self._walk_entries if path[-1] == UPSERT else self.walk
         self.inside_node = True
         for index, value in enumerate(node.get("values", [])):
@@ -113,7 +113,7 @@ class _Fit:
             walk(node["value"], base, (*path, "value"))
         self.inside_node = False
 
-    def _walk_mapping(self, patch: dict[str, Any], base: Any, path: Path) -> None:
+    def _walk_mapping(self, patch: dict[str, Any], base: Any, path: TreePath) -> None:
         self._refuse_ways_of_wandb(patch, base, path)
         is_meant = self.inside_node and patch  # a class for a number, as an alternative
         if isinstance(base, (str, int, float)) and not is_meant and not patch.keys() & RESERVED:
@@ -139,14 +139,14 @@ class _Fit:
                         self.added.append(here)
                 self.walk(item, below, here)
 
-    def _walk_entries(self, entries: Any, base: Any, path: Path) -> None:
+    def _walk_entries(self, entries: Any, base: Any, path: TreePath) -> None:
         if isinstance(entries, dict) and "sweep" in entries:
             self._walk_node(entries, base, path)
         elif isinstance(entries, list):
             for index, entry in enumerate(entries):
                 self.walk(entry, base, (*path, index))
 
-    def _refuse_dotted_key(self, key: str, base: dict[str, Any], path: Path) -> None:
+    def _refuse_dotted_key(self, key: str, base: dict[str, Any], path: TreePath) -> None:
         parts = key.split(".")
         place: Any = base
         for part in parts:
@@ -159,7 +159,7 @@ class _Fit:
             f"a key with dots is no path and would be a new key, and base_config has {key}; write {nested}",
         )
 
-    def _refuse_ways_of_wandb(self, patch: dict[str, Any], base: Any, path: Path) -> None:
+    def _refuse_ways_of_wandb(self, patch: dict[str, Any], base: Any, path: TreePath) -> None:
         known = base if isinstance(base, dict) else {}
         if self.inside_node or not isinstance(path[-1], str) or path == self.space.path:
             return
@@ -178,7 +178,7 @@ class _Fit:
                 "W&B's nested `parameters` is not needed; write its keys in its place",
             )
 
-    def _note_kept_arguments(self, patch: dict[str, Any], base: Any, path: Path) -> None:
+    def _note_kept_arguments(self, patch: dict[str, Any], base: Any, path: TreePath) -> None:
         for word, arguments in _CLASS_KEYS.items():
             if not isinstance(base, dict) or word not in patch or patch[word] == base.get(word, patch[word]):
                 continue
@@ -230,7 +230,7 @@ def _and_more(found: list[Any]) -> str:
     return f" (and {len(found) - 1} more like this)" if len(found) > 1 else ""
 
 
-def _texts(tree: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _texts(tree: Any, path: TreePath) -> Iterator[tuple[TreePath, str]]:
     """Go through the texts of a tree, OmegaConf's as they are written."""
     omegaconf = sys.modules.get("omegaconf")
     if omegaconf is not None and isinstance(tree, omegaconf.Container):
@@ -252,7 +252,7 @@ def _keys(tree: Any) -> Iterator[str]:
             yield from _keys(item)
 
 
-def _is_surprising(key: str, base: dict[str, Any], path: Path) -> bool:
+def _is_surprising(key: str, base: dict[str, Any], path: TreePath) -> bool:
     """Tell whether a swept key is new beside others.
 
     Not so one of a series (beta2 beside beta1), an argument of a class, which knows its own, and a misspelt

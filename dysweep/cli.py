@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import logging
 import os
@@ -12,24 +11,21 @@ import shlex
 import signal
 import sys
 import threading
-import traceback
-import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from dysweep import evaluate, parallel
+from dysweep import parallel
 from dysweep.arguments import Options, StatusOptions, additional_arguments, commented, parse, parse_status
 from dysweep.capture import split_output
 from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.creation import create as create_sweep
 from dysweep.creation import location_of, preview
-from dysweep.errors import ConfigError, DysweepError, FunctionError, Preempted, closest, text_of
+from dysweep.errors import ConfigError, DysweepError, Preempted
 from dysweep.files import user_path
-from dysweep.isolation import importing
+from dysweep.functions import function_named
 from dysweep.location import Location
 from dysweep.log import discard, said_on_stderr, say
 from dysweep.points import Grid
@@ -294,9 +290,9 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep = directory.sweep
     say(f"sweep {sweep_id}: {_size(sweep)}in {short_path(directory.path)}")
     if sweep.online:
-        from dysweep import tracking
+        from dysweep.sweeps import page_of
 
-        say(f"  {tracking.page_of(sweep.address)}")
+        say(f"  {page_of(sweep.address)}")
     described = sweep.compiled.parameters
     names = {name: short_value(name) for name in described}
     width = max(map(len, names.values()))
@@ -339,7 +335,7 @@ def _size(sweep: Sweep) -> str:
 def _run_resume(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
     config = read_settings(None, settings)
     arguments = additional_arguments(additional)
-    function = _function(options.package, options.function)
+    function = function_named(options.package, options.function)
     parallel.prepare(config, function, arguments)
     if config.sweep_id is None:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
@@ -390,50 +386,3 @@ def _tell_what_is_left(config: ResumableSweepConfig, command: str) -> None:
         many = f"{sum(given_up.values())} given up after {config.max_attempts} failed attempts or more"
         which = next(iter(given_up)) if len(given_up) == 1 else "all"
         say(f"in the whole sweep: {many}; to rerun: {command} --rerun {which}")
-
-
-def _users_part(frames: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames of dysweep and of Python's import system, down to the user's module."""
-    ours = (str(Path(__file__).parent), "<frozen importlib", importlib.__file__)
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours):
-        frames = frames.tb_next
-    return frames
-
-
-def _function(package: str | None, name: str | None) -> Callable[..., Any]:
-    if package is None or name is None:
-        missing = "--package" if package is None else "--function"
-        raise ConfigError(
-            f"{missing}: missing; say which function executes a run "
-            "(--package path.to.module --function main)"
-        )
-    if package.endswith(".py") or os.sep in package:
-        dotted = ".".join(Path(os.path.normpath(package)).with_suffix("").parts)
-        raise ConfigError(f"--package: {package!r} is a path; write it as a module's name: {dotted}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # for the whole process: the function may import its neighbours later
-    try:
-        with importing(package):
-            module = evaluate.import_name(package)
-    except SystemExit as error:
-        raise FunctionError(
-            f"--package: {package!r} ends its process while it is imported (exit code {error.code}); "
-            'put what reads its command line below `if __name__ == "__main__":`'
-        ) from None
-    except Exception as error:
-        traceback.print_exception(error.with_traceback(_users_part(error.__traceback__)))
-        raise FunctionError(
-            f"--package: {package!r} cannot be imported ({type(error).__name__}: {text_of(error)})"
-        ) from None
-    if module is None:
-        raise FunctionError(
-            f"--package: there is no module {package!r}; it is looked for in the working directory "
-            "and among the installed packages, and is written with dots and without .py"
-        )
-    function = getattr(module, name, None)
-    if function is None:
-        defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise FunctionError(f"--function: {package} has no {name!r}{closest(name, defined)}")
-    if not callable(function):
-        raise FunctionError(f"--function: {package}.{name} is no function but {function!r}")
-    return typing.cast("Callable[..., Any]", function)

@@ -93,9 +93,10 @@ def preview(config: ResumableSweepConfig) -> Preview:
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
     """Let W&B serve a sweep; if it cannot be made whole, it is stopped."""
-    from dysweep import tracking
+    from dysweep import sweeps
+    from dysweep.sdk import check_environment
 
-    tracking.check_environment()
+    check_environment()
     for name in sweep.compiled.parameters:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
             logger.warning(
@@ -103,14 +104,14 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
                 "sweep_identifier gives it another one",
                 name,
             )
-    path = tracking.create_sweep(sweep.flat_configuration, sweep.entity, sweep.project)
+    path = sweeps.create_sweep(sweep.flat_configuration, sweep.entity, sweep.project)
     try:
         sweep = replace(sweep, entity=path.entity, project=path.project, sweep_id=path.sweep_id)
         with TemporaryDirectory() as folder:
-            tracking.save_metadata(path, sweep.to_json(), Path(folder))
+            sweeps.save_metadata(path, sweep.to_json(), Path(folder))
         location_of(config).directory(sweep.sweep_id).create(sweep)
     except BaseException as error:
-        done = "has been stopped" if tracking.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"
+        done = "has been stopped" if sweeps.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"
         if isinstance(error, DysweepError):
             raise TrackingError(f"{error}; the sweep {path} {done}") from error
         raise

@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dysweep import tracking
 from dysweep.capture import captured
 from dysweep.checkpoint import Sweep
 from dysweep.errors import DirectoryError, Preempted, TrackingError, text_of
+from dysweep.heartbeat import Heartbeat
 from dysweep.jobs import FunctionJob, traceback_of, users_part
 from dysweep.run_tracking import TrackedRun
-from dysweep.runs import Attempt, Heartbeat, State
+from dysweep.runs import Attempt, State
 from dysweep.signals import StopSignals
 from dysweep.sources import Claim
+from dysweep.sweeps import page_of_run
 
 logger = logging.getLogger("dysweep")
 
@@ -111,7 +112,7 @@ class Executor:
     def _start(self, claim: Claim) -> TrackedRun:
         """Start the claim's run in W&B."""
         if self.sweep.online:  # said before the run starts: W&B would keep the line as the run's output
-            page = tracking.page_of_run(self.sweep.address, claim.run_id)
+            page = page_of_run(self.sweep.address, claim.run_id)
             logger.info("%s  %s", claim.run_id, page)
         try:
             run = TrackedRun(

@@ -128,13 +128,13 @@ def _names_sweep(path: Path, sweep_id: str) -> bool:
 
 
 def _fetch(directory: SweepDirectory, path: SweepAddress) -> None:
-    from dysweep import tracking
+    from dysweep.sweeps import load_metadata, load_old_metadata
 
     try:
-        path, text = tracking.load_metadata(path)
+        path, text = load_metadata(path)
         sweep = replace(Sweep.from_stored(json.loads(text)), entity=path.entity)
     except NotFoundError:
-        old = tracking.load_old_metadata(path)
+        old = load_old_metadata(path)
         if old is None:
             raise
         sweep = sweep_of_metadata(*old)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from dysweep import run_tracking, tracking
+from dysweep import handout
 from dysweep.checkpoint import check_id
 from dysweep.errors import ConfigError, NotFoundError
+from dysweep.run_tracking import tell_end
 from dysweep.runs import State
 from dysweep.signals import StopSignals
 from dysweep.sources import Claim, Claims, Source, check_resumable
@@ -37,7 +38,7 @@ class WandbServer:
         """Return the runs that W&B has handed out, and of which nobody has heard since; one request."""
         directory, watch = self.claims.directory, self.claims.watch
         yield UnstartedRuns(
-            self, tracking.unstarted_runs(directory.sweep.address, directory.run_ids(), watch.lease)
+            self, handout.unstarted_runs(directory.sweep.address, directory.run_ids(), watch.lease)
         )
 
     def claim_unrecorded(self, run_id: str, resume: bool, *, place: int = 1) -> Claim:
@@ -48,7 +49,7 @@ class WandbServer:
             ConfigError: it is running, or has finished and is to be resumed.
         """
         sweep = self.claims.directory.sweep
-        known = tracking.load_run(sweep.address, check_id(run_id, "rerun_id"))
+        known = handout.load_run(sweep.address, check_id(run_id, "rerun_id"))
         if known.sweep_id != sweep.sweep_id:
             raise NotFoundError(f"rerun_id: {run_id} is not a run of the sweep {sweep.address}")
         if known.state == State.RUNNING:
@@ -76,7 +77,7 @@ class WandbServer:
         if state in (State.FINISHED, State.KILLED) or given_up:
             kept = f"given up after {last.number} attempts" if given_up and last is not None else state
             logger.warning("%s: W&B hands it out again, but it is %s; left as it is", run_id, kept)
-            run_tracking.tell_end(self.claims.directory.sweep, run, finished=state is State.FINISHED)
+            tell_end(self.claims.directory.sweep, run, finished=state is State.FINISHED)
             return None
         return self.claims.again(run, last, place=place)
 
@@ -93,7 +94,7 @@ class HandedOutRuns:
 
     def claims(self) -> Iterator[Claim]:
         stop, directory = self.server.stop, self.server.claims.directory
-        assigned_runs = tracking.assigned_runs(
+        assigned_runs = handout.assigned_runs(
             directory.sweep.address,
             directory.path,
             lambda: stop.received is not None,

@@ -23,13 +23,14 @@ from dysweep.errors import (
     text_of,
 )
 from dysweep.files import load_file
+from dysweep.heartbeat import Watch
 from dysweep.isolation import own_environment
 from dysweep.location import Location
 from dysweep.log import say_by_default
 from dysweep.metric import Metric
 from dysweep.naming import naming
 from dysweep.ranks import refuse_ranks, refusing_restarts
-from dysweep.runs import State, Watch
+from dysweep.runs import State
 from dysweep.settings import ResumableSweepConfig as ResumableSweepConfig
 from dysweep.settings import forget_empty_variables, mode_of, read_settings
 from dysweep.signals import StopSignals, refuse_second_agent
@@ -149,7 +150,7 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
         >>> dysweep.dysweep_sync(sweep_id=sweep_id, project="study")
         'http...study/sweeps/...'
     """
-    from dysweep import tracking
+    from dysweep.sweeps import page_of
     from dysweep.sync import sync
 
     say_by_default()
@@ -159,7 +160,7 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     here = replace(location_of(config), online=False)
     directory = here.find(config.sweep_id)
     wanted = here.of(config.sweep_id)
-    return tracking.page_of(sync(directory, wanted.entity, wanted.project or None, config.lease))
+    return page_of(sync(directory, wanted.entity, wanted.project or None, config.lease))
 
 
 def open_sweep(
@@ -288,14 +289,14 @@ def prepare(
         FunctionError: the function cannot be called.
         ConfigError: W&B would refuse the environment.
     """
-    from dysweep import tracking
     from dysweep.jobs import FunctionJob
+    from dysweep.sdk import check_environment
 
     job = FunctionJob(function, dict(arguments), config.use_lightning_logger)
     job.check()
     refuse_second_agent()
     forget_empty_variables()
-    tracking.check_environment()
+    check_environment()
     return job
 
 

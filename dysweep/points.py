@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dysweep.errors import ConfigError, LanguageError
-from dysweep.space import Parameter, Space
+from dysweep.parameter import Parameter
+from dysweep.space import Space
 from dysweep.tree import format_path
 
 

@@ -15,7 +15,7 @@ from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import dump_yaml, user_path
 from dysweep.points import Grid
 from dysweep.text import short_value
-from dysweep.tree import RESERVED, Path, format_path
+from dysweep.tree import RESERVED, TreePath, format_path
 from dysweep.upsert import carries_code
 
 logger = logging.getLogger("dysweep")
@@ -150,7 +150,7 @@ def values_of(parameter: dict[str, Any], most: int = 8) -> str:
     return ", ".join(shown) + more
 
 
-def differences(base: Any, config: Any, path: Path = ()) -> Iterator[tuple[str, str | None, str | None]]:
+def differences(base: Any, config: Any, path: TreePath = ()) -> Iterator[tuple[str, str | None, str | None]]:
     """Give where a config differs from the base: path, old and new value as JSON; None where it has none.
 
     Where a class is replaced (`class_path`), the old one's arguments that it keeps are given as well, twice.
@@ -173,14 +173,16 @@ def differences(base: Any, config: Any, path: Path = ()) -> Iterator[tuple[str, 
         yield format_path(path), _flow(base), _flow(config)
 
 
-def _kept(base: Any, config: Any, path: Path) -> Iterator[tuple[str, str, str]]:
+def _kept(base: Any, config: Any, path: TreePath) -> Iterator[tuple[str, str, str]]:
     if isinstance(base, dict) and isinstance(config, dict):
         for key, value in config.items():
             if key in base and _flow(base[key]) == _flow(value):
                 yield format_path((*path, key)), _flow(value), _flow(value)
 
 
-def _added_keys(base: Any, config: Any, path: Path = ()) -> Iterator[tuple[str, tuple[str, Iterable[str]]]]:
+def _added_keys(
+    base: Any, config: Any, path: TreePath = ()
+) -> Iterator[tuple[str, tuple[str, Iterable[str]]]]:
     """Give the paths of keys that the base lacks, with the key and those that the base has there."""
     if isinstance(base, dict) and isinstance(config, dict):
         for key, value in config.items():

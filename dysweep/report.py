@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from dysweep.errors import ConfigError, closest
 from dysweep.metric import Metric
+from dysweep.parameter import Parameter
 from dysweep.runs import State
-from dysweep.space import Parameter
 from dysweep.status import RunStatus, SweepStatus
 from dysweep.text import count, duration, last_line, short, short_path, short_value
 
@@ -77,13 +78,11 @@ def report(status: SweepStatus, metric: str | None = None) -> str:
     if any(run.history for run in status.runs):
         parts.append(_section("Attempts by agent", _time_line(status.runs)))
     parts.append(f"<section><h2>Runs</h2>{_table(status)}</section>")
-    return _PAGE.format(
-        title=escape(f"{_name(status)} - dysweep"),
-        style=_STYLE,
-        plotly=get_plotlyjs(),
-        body="\n".join(parts),
-        script=_SCRIPT,
-    )
+    title = escape(f"{_name(status)} - dysweep")
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    for name, text in (("title", title), ("plotly", get_plotlyjs()), ("body", "\n".join(parts))):
+        page = page.replace("{{" + name + "}}", text, 1)
+    return page
 
 
 def _metric(status: SweepStatus, wanted: str | None) -> str | None:
@@ -366,74 +365,3 @@ def _cell(value: Any, shown: str | None = None) -> str:
     kind = ' class="number"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
     short_text = short_value("" if value is None else value) if shown is None else shown
     return f'<td{kind} data-value="{escape(whole)}" title="{escape(whole)}">{escape(short_text)}</td>'
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-<script>{plotly}</script>
-</head>
-<body>
-<main>
-{body}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-_STYLE = """
-body { margin: 0; background: #f4f6f9; color: #1c2530;
-  font: 15px/1.45 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 24px 20px 48px; }
-h1 { margin: 0; font-size: 28px; }
-h2 { margin: 0 0 8px; font-size: 17px; }
-section > p { margin: 0 0 8px; color: #5b6877; }
-header p { margin: 4px 0 16px; color: #5b6877; overflow-wrap: anywhere; }
-section, .card { background: white; border: 1px solid #e2e6ec; border-radius: 8px; padding: 16px 18px; }
-section { margin-top: 16px; }
-.cards { display: flex; gap: 16px; flex-wrap: wrap; }
-.card { flex: 1 1 300px; display: flex; flex-direction: column; }
-.card span, .card small { color: #5b6877; }
-.card b { font-size: 26px; }
-.bar { display: flex; height: 16px; border-radius: 8px; overflow: hidden; background: #d5d9e0; }
-.legend { display: flex; gap: 18px; flex-wrap: wrap; margin: 10px 0 0; }
-.legend i, td i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 6px; }
-.damaged { color: #d64550; margin: 8px 0 0; }
-.scroll { overflow: auto; max-height: 640px; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th { position: sticky; top: 0; background: white; text-align: left; padding: 0;
-  box-shadow: inset 0 -1px #c9d0d9; }
-th button { all: unset; cursor: pointer; font-weight: 600; padding: 6px 10px; white-space: nowrap; }
-th button:focus-visible { outline: 2px solid #35608f; }
-th[aria-sort=ascending] button::after { content: " \\25b2"; }
-th[aria-sort=descending] button::after { content: " \\25bc"; }
-td { padding: 5px 10px; border-bottom: 1px solid #edf0f4; white-space: nowrap; max-width: 260px;
-  overflow: hidden; text-overflow: ellipsis; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-"""
-
-_SCRIPT = """
-for (const table of document.querySelectorAll("table")) {
-  const heads = [...table.tHead.rows[0].cells];
-  const body = table.tBodies[0];
-  heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
-    const direction = head.ariaSort === "ascending" ? "descending" : "ascending";
-    heads.forEach(each => { each.ariaSort = null; });
-    head.ariaSort = direction;
-    const sign = direction === "ascending" ? 1 : -1;
-    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-    const order = (one, other) => {
-      if (one === "" || other === "") return (one === "") - (other === "");
-      const difference = Number(one) - Number(other);
-      return sign * (Number.isNaN(difference) ? one.localeCompare(other) : difference);
-    };
-    const rows = [...body.rows].map(row => [key(row), row]).sort((a, b) => order(a[0], b[0]));
-    body.append(...rows.map(([, row]) => row));
-  }));
-}
-"""

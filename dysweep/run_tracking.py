@@ -16,8 +16,8 @@ from wandb.sdk import wandb_helper
 
 from dysweep.checkpoint import Sweep
 from dysweep.runs import RunDirectory
+from dysweep.sdk import forget_one_run, quiet_sdk, sdk_errors
 from dysweep.text import short, short_value
-from dysweep.tracking import forget_one_run, quiet_sdk, sdk_errors
 
 logger = logging.getLogger("dysweep")
 

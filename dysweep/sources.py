@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from dysweep.checkpoint import SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, LanguageError
+from dysweep.heartbeat import Watch
 from dysweep.naming import NameOf
-from dysweep.runs import Attempt, RunDirectory, State, Watch
+from dysweep.runs import Attempt, RunDirectory, State
 
 logger = logging.getLogger("dysweep")
 

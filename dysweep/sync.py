@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import wandb
 from filelock import FileLock, Timeout
 
 from dysweep.checkpoint import SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, TrackingError
 from dysweep.files import create_atomically, read_json
-from dysweep.runs import Attempt, RunDirectory, State, Watch
+from dysweep.heartbeat import Watch
+from dysweep.run_tracking import tell_end
+from dysweep.runs import Attempt, RunDirectory, State
+from dysweep.sdk import log_in, quiet_sdk, sdk_errors, wandb_command
+from dysweep.sweeps import create_sweep
 from dysweep.text import counted
 
 logger = logging.getLogger("dysweep")
 
 _FOLDERS_AT_A_TIME = 100
+_CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
+_HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
 
 
 def sync(directory: SweepDirectory, entity: str | None, project: str | None, lease: float) -> SweepAddress:
@@ -73,15 +81,13 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, list[Path]]:
     """Find the runs that have ended, each with its folders to upload."""
-    from dysweep import tracking
-
     ended: dict[RunDirectory, list[Path]] = {}
     unseen: dict[Attempt, list[Path]] = {}
     running = 0
     for run in directory.runs():
         try:
             # Whatever is there before a run is seen to have ended was written by attempts that have ended.
-            folders = tracking.folders_to_upload(run.path)
+            folders = folders_to_upload(run.path)
             last = run.last_attempt()
             state = State.PENDING if last is None else last.state()
             if last is not None and last.unseen():
@@ -102,22 +108,18 @@ def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, l
 
 
 def _upload(folders: list[Path], place: SweepAddress) -> None:
-    from dysweep import tracking
-
     for start in range(0, len(folders), _FOLDERS_AT_A_TIME):
-        for folder, problem in tracking.upload(folders[start : start + _FOLDERS_AT_A_TIME], place):
+        for folder, problem in upload(folders[start : start + _FOLDERS_AT_A_TIME], place):
             logger.warning("%s: not taken whole: %s", folder, problem)
         logger.info("uploaded %d/%d", min(start + _FOLDERS_AT_A_TIME, len(folders)), len(folders))
 
 
 def _place(directory: SweepDirectory, entity: str | None, project: str | None) -> SweepAddress:
     """Decide at the first time where the runs are taken to; elsewhere those of before would be missing."""
-    from dysweep import tracking
-
     sweep = directory.sweep
     entity_by_default = sweep.entity or os.environ.get("WANDB_ENTITY")
     first = {
-        "entity": tracking.log_in(entity or entity_by_default),
+        "entity": log_in(entity or entity_by_default),
         "project": project or sweep.project,
     }
     create_atomically(directory.sync_path, first)
@@ -132,9 +134,7 @@ def _place(directory: SweepDirectory, entity: str | None, project: str | None) -
 
 def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunDirectory]) -> SweepAddress:
     """Find the sweep that W&B has of this directory, or make it, and put the runs into it."""
-    from dysweep import run_tracking, tracking
-
-    listed = tracking.runs_of_group(place, place.sweep_id)
+    listed = runs_of_group(place, place.sweep_id)
     there = [run for run in ended if run.run_id in listed]
     if not there:
         raise TrackingError(f"W&B lists none of the runs in {place.place}; try again, or look there")
@@ -145,14 +145,14 @@ def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunD
     if not sweeps:
         configuration = {"name": place.sweep_id, **directory.sweep.flat_configuration}
         names = [run.run_id for run in there]
-        return tracking.create_sweep(configuration, place.entity, place.project, prior_runs=names)
+        return create_sweep(configuration, place.entity, place.project, prior_runs=names)
     path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
     in_wandb = replace(
         directory.sweep, mode="online", entity=path.entity, project=path.project, sweep_id=path.sweep_id
     )
     outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]
     for number, run in enumerate(outside, start=1):
-        run_tracking.tell_end(in_wandb, run, finished=run.state() is State.FINISHED)
+        tell_end(in_wandb, run, finished=run.state() is State.FINISHED)
         if number % 10 == 0 or number == len(outside):
             logger.info("put into the sweep %d/%d", number, len(outside))
     return path
@@ -161,3 +161,62 @@ def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunD
 def _is_outside(run: RunDirectory, sweep_id: str, listed_sweep: str | None, listed_state: str) -> bool:
     """Tell whether a run has to be put into the sweep, or was while this was interrupted."""
     return listed_sweep != sweep_id or (run.state() is State.FINISHED and listed_state != State.FINISHED)
+
+
+def folders_to_upload(directory: Path) -> list[Path]:
+    """List the offline W&B runs below a directory that are not in W&B yet, each a folder, oldest first."""
+    return [
+        folder
+        for folder in sorted(directory.glob("wandb/offline-run-*"))
+        if any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb")) and _waits(folder)
+    ]
+
+
+def _waits(folder: Path) -> bool:
+    return not any(folder.glob("*.wandb.synced"))
+
+
+def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str]]:
+    """Bring offline W&B runs to W&B.
+
+    Args:
+        folders: their folders.
+        place: the entity and project.
+
+    Returns:
+        the folders of which W&B did not take everything, each with the reason.
+    """
+    owner = [] if place.entity is None else ["--entity", place.entity]
+    shown = wandb_command("sync", "--project", place.project, *owner, *map(str, folders))
+    cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
+    problems = []
+    for folder in filter(_waits, folders):
+        if folder.name in cut_off:
+            problems.append((folder, "its end is missing, as its process was killed; W&B has the rest"))
+            for file in folder.glob("*.wandb"):  # what can be read must not be sent again
+                file.with_name(f"{file.name}.synced").touch()
+        elif len(folders) > 1:  # one that cannot be read at all keeps the others from being sent
+            problems += upload([folder], place)
+        else:
+            problems.append((folder, " ".join(shown.stdout.split())[-300:]))
+    return problems
+
+
+def runs_of_group(place: SweepAddress, group: str) -> dict[str, tuple[str | None, str]]:
+    """List the runs of a group, each with the id of its sweep and its state.
+
+    Args:
+        place: the entity and project.
+        group: the runs' group.
+
+    Raises:
+        TrackingError: W&B could not be asked.
+    """
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
+        runs = wandb.Api({"entity": place.entity}).runs(place.place, filters={"group": group}, per_page=1000)
+        try:
+            return {run.id: (run.sweep_name, run.state) for run in runs}
+        except ValueError as error:
+            if "could not find project" in str(error).lower():
+                return {}
+            raise

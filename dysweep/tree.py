@@ -14,7 +14,7 @@ from typing import Any
 from dysweep.errors import LanguageError, text_of
 from dysweep.typed import as_mapping
 
-Path = tuple["str | int", ...]
+TreePath = tuple["str | int", ...]
 
 GROUP = "sweep_group"
 OPERATIONS = "dy__list__operations"
@@ -31,7 +31,7 @@ _LONGEST = 1_000_000
 _LONGEST_BITS = 13_000  # Python and JSON write no whole number of more than 4,300 digits
 
 
-def copy_tree(value: Any, path: Path, reserved: frozenset[str] = frozenset()) -> Any:
+def copy_tree(value: Any, path: TreePath, reserved: frozenset[str] = frozenset()) -> Any:
     """Copy a tree into plain mappings, lists, text, numbers, booleans and None.
 
     Args:
@@ -54,7 +54,7 @@ def is_word(key: str | int) -> bool:
     return isinstance(key, str) and (key in RESERVED or key.startswith(GROUP))
 
 
-def _copy(value: Any, path: Path, reserved: frozenset[str], deepest: int) -> Any:
+def _copy(value: Any, path: TreePath, reserved: frozenset[str], deepest: int) -> Any:
     kind = type(value)
     if kind is str or kind is float or kind is bool or value is None:
         return value
@@ -104,7 +104,7 @@ def _copy(value: Any, path: Path, reserved: frozenset[str], deepest: int) -> Any
     )
 
 
-def _resolved(value: Any, path: Path) -> Any:
+def _resolved(value: Any, path: TreePath) -> Any:
     """Turn a container of OmegaConf's into a plain one, with what it refers to put in."""
     omegaconf = sys.modules.get("omegaconf")
     if omegaconf is None or not isinstance(value, omegaconf.Container):
@@ -153,7 +153,7 @@ def _advice(value: Any) -> str:
     return "allowed are text, numbers, true/false, null, lists and mappings"
 
 
-def format_path(path: Path) -> str:
+def format_path(path: TreePath) -> str:
     """Write a path as people read it: `base_config.layers[1].dim`, and `a['b.c']` for odd keys."""
     text = ""
     for part in path:
@@ -166,7 +166,7 @@ def format_path(path: Path) -> str:
     return text
 
 
-def reserved_word(key: str, path: Path) -> LanguageError:
+def reserved_word(key: str, path: TreePath) -> LanguageError:
     """Make the error about a word of the language that is a key of the config."""
     hints = {"sweep": "a sweep cannot stand inside the values of another, or in the base"}
     hints |= dict.fromkeys((INSERT, REMOVE, OVERWRITE), f"it belongs into the list of a {OPERATIONS!r}")

@@ -23,7 +23,7 @@ from dysweep.tree import (
     REMOVE,
     RESERVED,
     UPSERT,
-    Path,
+    TreePath,
     copy_tree,
     describe,
     format_path,
@@ -48,7 +48,7 @@ class Placed:
     """A part of a patch that comes from elsewhere in the YAML than from where it stands."""
 
     value: Any
-    path: Path
+    path: TreePath
 
 
 def upsert(
@@ -56,8 +56,8 @@ def upsert(
     patch: Any,
     *,
     allow_eval: bool = False,
-    config_path: Path = ("base_config",),
-    patch_path: Path = ("sweep_configuration",),
+    config_path: TreePath = ("base_config",),
+    patch_path: TreePath = ("sweep_configuration",),
 ) -> dict[str, Any]:
     """Lay a patch over a config.
 
@@ -97,7 +97,7 @@ class _Upsert:
         self.top = top
         self.allow_eval = allow_eval
 
-    def put(self, container: Any, key: Any, patch: Any, path: Path) -> None:
+    def put(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
         """Upsert onto container[key]; the container is a mapping, or a list that has this element."""
         patch, path = _unwrap(patch, path)
         if patch is KEEP:
@@ -115,7 +115,7 @@ class _Upsert:
         else:
             container[key] = copy_tree(patch, path)
 
-    def put_level(self, container: Any, key: Any, patch: Any, path: Path) -> None:
+    def put_level(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
         """Upsert what is meant for a whole level: a group, a `dy__upsert` entry, the whole parameters."""
         patch, path = _unwrap(patch, path)
         if patch is KEEP:
@@ -135,7 +135,7 @@ class _Upsert:
         else:
             self.put(container, key, patch, path)
 
-    def _put_mapping(self, container: Any, key: Any, patch: dict[str, Any], path: Path) -> None:
+    def _put_mapping(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         current = _current(container, key)
         if OPERATIONS in patch or any(INDEX_KEY.fullmatch(name) for name in patch):
             self._edit_list(container, key, patch, path)
@@ -150,11 +150,11 @@ class _Upsert:
         self._put_groups(container, key, patch, path)
         self._put_entries(container, key, patch, path)
 
-    def _put_groups(self, container: Any, key: Any, patch: dict[str, Any], path: Path) -> None:
+    def _put_groups(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         for name in sorted((name for name in patch if name.startswith(GROUP)), key=_natural):
             self.put_level(container, key, patch[name], (*path, name))
 
-    def _put_entries(self, container: Any, key: Any, patch: dict[str, Any], path: Path) -> None:
+    def _put_entries(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         if UPSERT not in patch:
             return
         entries, path = _unwrap(patch[UPSERT], (*path, UPSERT))
@@ -168,14 +168,14 @@ class _Upsert:
         for index, entry in enumerate(entries):
             self.put_level(container, key, entry, (*path, index))
 
-    def _put_list(self, container: Any, key: Any, patch: list[Any], path: Path) -> None:
+    def _put_list(self, container: Any, key: Any, patch: list[Any], path: TreePath) -> None:
         current = _current(container, key)
         if not isinstance(current, list) or len(current) != len(patch):
             container[key] = current = [None] * len(patch)
         for index, item in enumerate(patch):
             self.put(current, index, item, (*path, index))
 
-    def _edit_list(self, container: Any, key: Any, patch: dict[str, Any], path: Path) -> None:
+    def _edit_list(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         current = _current(container, key)
         if not isinstance(current, list):
             word = OPERATIONS if OPERATIONS in patch else next(filter(INDEX_KEY.fullmatch, patch))
@@ -203,7 +203,7 @@ class _Upsert:
         self._put_groups(container, key, siblings, path)
         self._put_entries(container, key, siblings, path)
 
-    def _operate(self, current: list[Any], operations: Any, siblings: dict[str, Any], path: Path) -> bool:
+    def _operate(self, current: list[Any], operations: Any, siblings: dict[str, Any], path: TreePath) -> bool:
         """Apply the list operations; tell whether one of them used the siblings."""
         operations, operations_path = _unwrap(operations, (*path, OPERATIONS))
         if operations is KEEP:
@@ -240,7 +240,7 @@ class _Upsert:
                 self._put_siblings(current, word, argument, siblings, here, path)
         return used
 
-    def _put_pair(self, current: list[Any], word: str, pair: list[Any], path: Path) -> None:
+    def _put_pair(self, current: list[Any], word: str, pair: list[Any], path: TreePath) -> None:
         if len(pair) != 2:
             raise LanguageError(
                 format_path(path), f"{word} takes [index, value], and here are {len(pair)} elements"
@@ -266,8 +266,8 @@ class _Upsert:
         word: str,
         index: Any,
         siblings: dict[str, Any],
-        path: Path,
-        siblings_path: Path,
+        path: TreePath,
+        siblings_path: TreePath,
     ) -> None:
         if not siblings:
             raise LanguageError(
@@ -281,7 +281,7 @@ class _Upsert:
             current.insert(index, {})
         self.put(current, index, siblings, siblings_path)
 
-    def _put_evaluated(self, container: Any, key: Any, patch: dict[str, Any], path: Path) -> None:
+    def _put_evaluated(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         self._only_eval(patch, path)
         form, form_path = _unwrap(patch[EVAL], (*path, EVAL))
         result = self._evaluate(patch[EVAL], path)
@@ -291,7 +291,7 @@ class _Upsert:
             container[key] = copy_tree(result, form_path, RESERVED)
         self._put_entries(container, key, patch, path)
 
-    def _only_eval(self, patch: dict[str, Any], path: Path) -> None:
+    def _only_eval(self, patch: dict[str, Any], path: TreePath) -> None:
         others = sorted(set(patch) - {EVAL, UPSERT})
         if others:
             raise LanguageError(
@@ -300,7 +300,7 @@ class _Upsert:
                 f"here is also {others[0]!r}",
             )
 
-    def _evaluate(self, form: Any, path: Path) -> Any:
+    def _evaluate(self, form: Any, path: TreePath) -> Any:
         form, path = _unwrap(form, (*path, EVAL))
         if isinstance(form, str):
             form = {"expression": form}
@@ -321,7 +321,7 @@ class _Upsert:
         return self._call(form["expression"], form.get("function_of_interest"), context, root, path)
 
     def _call(
-        self, expression: str, name: str | None, context: dict[str, Any], argument: Any, path: Path
+        self, expression: str, name: str | None, context: dict[str, Any], argument: Any, path: TreePath
     ) -> Any:
         if not self.allow_eval:
             raise LanguageError(
@@ -340,7 +340,7 @@ class _Upsert:
         return copy_tree(result, path)
 
 
-def _unwrap(patch: Any, path: Path) -> tuple[Any, Path]:
+def _unwrap(patch: Any, path: TreePath) -> tuple[Any, TreePath]:
     return (patch.value, patch.path) if isinstance(patch, Placed) else (patch, path)
 
 
@@ -357,7 +357,7 @@ def _current(container: Any, key: Any, missing: Any = _MISSING) -> Any:
     return container.get(key, missing) if isinstance(container, dict) else container[key]
 
 
-def _checked_index(index: Any, current: list[Any], path: Path) -> int:
+def _checked_index(index: Any, current: list[Any], path: TreePath) -> int:
     if type(index) is not int or not -len(current) <= index < len(current):
         raise LanguageError(
             format_path(path),
@@ -366,7 +366,7 @@ def _checked_index(index: Any, current: list[Any], path: Path) -> int:
     return index % len(current)
 
 
-def _insert_index(index: Any, current: list[Any], path: Path) -> int:
+def _insert_index(index: Any, current: list[Any], path: TreePath) -> int:
     if type(index) is not int or index < min(-len(current), -1):
         raise LanguageError(
             format_path(path),

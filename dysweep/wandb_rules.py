@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, closest
-from dysweep.space import Parameter
+from dysweep.parameter import Parameter
 from dysweep.tree import describe, format_path
 
 logger = logging.getLogger("dysweep")

@@ -11,16 +11,16 @@ import dysweep
 PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
     {"cli"},
-    {"arguments", "report", "screen"},
+    {"arguments", "functions", "report", "screen"},
     {"parallel"},
     {"creation"},
-    {"agent", "location", "preview", "sync"},
-    {"progress"},
+    {"agent", "location", "preview"},
+    {"progress", "sync"},
     {"execution", "status"},
     {"jobs", "online"},
     {"capture", "isolation", "legacy", "offline", "run_tracking", "signals"},
-    {"sources", "tracking"},
-    {"naming"},
+    {"handout", "sources", "sweeps"},
+    {"naming", "sdk", "heartbeat"},
     {"checkpoint"},
     {"runs"},
     {"liveness"},
@@ -28,6 +28,7 @@ LAYERS = [
     {"base_fit", "wandb_rules"},
     {"points"},
     {"space"},
+    {"parameter"},
     {"upsert"},
     {"tree"},
     {"evaluate", "settings"},
@@ -69,7 +70,7 @@ def test_only_the_tracking_modules_import_wandb():
         for path in PACKAGE.glob("*.py")
         if any(name.split(".")[0] == "wandb" for name in imports_of(path))
     }
-    assert importers == {"tracking", "run_tracking"}
+    assert importers == {"handout", "run_tracking", "sdk", "sweeps", "sync"}
 
 
 def test_the_top_level_holds_nothing_else():

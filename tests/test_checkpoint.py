@@ -13,8 +13,9 @@ import pytest
 from dysweep import ConfigError, DirectoryError, NotFoundError, Space
 from dysweep.checkpoint import Sweep, SweepDirectory, check_id
 from dysweep.files import create_atomically
+from dysweep.heartbeat import Heartbeat, Watch
 from dysweep.liveness import Owner
-from dysweep.runs import INTERRUPTED, RESUMABLE, Attempt, Heartbeat, RunDirectory, State, Watch
+from dysweep.runs import INTERRUPTED, RESUMABLE, Attempt, RunDirectory, State
 from dysweep.sources import find_resumable
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dysweep import ConfigError, LanguageError, Space
 from dysweep.checkpoint import Sweep, SweepDirectory
+from dysweep.heartbeat import Watch
 from dysweep.offline import DirectoryServer
 from dysweep.points import Grid
-from dysweep.runs import Watch
 from dysweep.sources import Claims
 
 

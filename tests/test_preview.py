@@ -97,7 +97,7 @@ def test_equal_and_impossible_configs_are_counted(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dry_run", "--limit", "0"], "--limit: 0 is no number of configs"),
+        (["--dry_run", "--limit", "0"], "--limit: must be at least 1, got 0"),
         (["--limit", "3"], "--limit: it needs --dry_run"),
         (["--dry_run_dir", "x"], "--dry_run_dir: it needs --dry_run"),
         (["--dry_run", "--dry_run_dir", "config.yaml/x"], "--dry_run_dir: config.yaml/x: cannot be written"),
