@@ -321,10 +321,6 @@ def _agent_command(
     return shlex.join(words)
 
 
-def _find(config: ResumableSweepConfig) -> SweepDirectory:
-    return location_of(config).find(config.sweep_id or "")
-
-
 def _size(sweep: Sweep) -> str:
     if sweep.sweep_configuration["method"] != "grid":
         return ""
@@ -336,7 +332,7 @@ def _run_resume(options: Options, additional: list[str], settings: dict[str, Any
     config = read_settings(None, settings)
     arguments = additional_arguments(additional)
     function = function_named(options.package, options.function)
-    parallel.prepare(config, function, arguments)
+    job = parallel.prepare(config, function, arguments)
     if config.sweep_id is None:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep (--sweep_id ID)")
@@ -347,8 +343,9 @@ def _run_resume(options: Options, additional: list[str], settings: dict[str, Any
         config = replace(config, sweep_id=_create_and_describe(config))
     finished = others = 0
     command = _agent_command(options, additional, config, config.sweep_id or "")
+    directory = parallel.find(config)
     try:
-        for result in parallel.work(config, function, arguments):
+        for result in parallel.work(config, directory, job):
             if result.outcome is State.FINISHED:
                 finished += 1
             else:
@@ -358,7 +355,6 @@ def _run_resume(options: Options, additional: list[str], settings: dict[str, Any
         return 128 + stopped.signum
     finally:
         if finished + others:
-            directory = _find(config)
             lost = f", {others} not" if others else ""
             say(f"{counted(finished, 'run')} finished{lost}; results in {short_path(directory.path)}")
     again = config.resume or config.rerun is not None
@@ -366,13 +362,15 @@ def _run_resume(options: Options, additional: list[str], settings: dict[str, Any
         none_left = "no run to resume" if config.resume else "no such run to execute again"
         say(none_left if again else "no run was left to execute")
     if config.rerun_id is None and (others or not finished or config.count is None):
-        _tell_what_is_left(config, command)  # not after each of many agents that execute a run or two
+        _tell_what_is_left(
+            directory, config, command
+        )  # not after each of many agents that execute a run or two
     return 1 if others else 0
 
 
-def _tell_what_is_left(config: ResumableSweepConfig, command: str) -> None:
+def _tell_what_is_left(directory: SweepDirectory, config: ResumableSweepConfig, command: str) -> None:
     """Name what is left when an agent ends: other agents' runs included."""
-    shown = read_status(_find(config), config.max_attempts, details=False)
+    shown = read_status(directory, config.max_attempts, details=False)
     for problem in shown.damaged:
         say(problem)
     given_up = Counter(run.state for run in shown.runs if run.set_aside)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dysweep.checkpoint import Sweep, SweepAddress, SweepDirectory, check_id
+from dysweep.checkpoint import SweepAddress, SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.files import read_json, user_path
-from dysweep.legacy import NAME, adopt, is_old, sweep_of_metadata
+from dysweep.legacy import NAME, is_old
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class Location:
             return SweepDirectory(root / user_path(self.custom))
         return SweepDirectory(root / f"checkpoints-{check_id(sweep_id, 'sweep_id')}")
 
-    def of(self, sweep: str) -> SweepAddress:
-        """Give what is known of a sweep's place: `id`, or `entity/project/id`, and the settings beside it.
+    def address_of(self, sweep: str) -> SweepAddress:
+        """Return what is known of a sweep's address: `id` or `entity/project/id`, and the settings.
 
         Raises:
             ConfigError: this is no sweep's id.
@@ -54,7 +51,7 @@ class Location:
         return SweepAddress(entity or self.entity, project or self.project or "", sweep_id)
 
     def find(self, sweep: str) -> SweepDirectory:
-        """Find the directory of a sweep, or make one for a sweep of W&B's.
+        """Find the directory of a sweep that is recorded here.
 
         Args:
             sweep: `id`, or `entity/project/id`.
@@ -62,16 +59,12 @@ class Location:
         Raises:
             NotFoundError: there is no such sweep.
             DirectoryError: its record is damaged, or of another format version.
-            TrackingError: W&B could not be asked.
+            ConfigError: it is at another address in W&B.
         """
-        path = self.of(sweep)
+        path = self.address_of(sweep)
         directory = self.directory(path.sweep_id)
         if not directory.record_path.exists():
-            project = path.project or os.environ.get("WANDB_PROJECT")
-            if not self.online or not project:
-                raise NotFoundError(self._no_sweep(directory, path.sweep_id))
-            entity = path.entity or os.environ.get("WANDB_ENTITY")
-            _fetch(directory, SweepAddress(entity, project, path.sweep_id))
+            raise NotFoundError(self._no_sweep(directory, path.sweep_id))
         here = directory.sweep.address
         if here.sweep_id != path.sweep_id:
             raise NotFoundError(
@@ -89,7 +82,7 @@ class Location:
             NotFoundError: there is no such sweep.
             DirectoryError: its record is damaged, or of another format version.
         """
-        directory = self.directory(self.of(sweep).sweep_id)
+        directory = self.directory(self.address_of(sweep).sweep_id)
         return directory if is_old(directory) else self.find(sweep)
 
     def _no_sweep(self, directory: SweepDirectory, sweep_id: str) -> str:
@@ -125,21 +118,3 @@ def _names_sweep(path: Path, sweep_id: str) -> bool:
         return bool(read_json(path)["sweep_id"] == sweep_id)
     except (DirectoryError, TypeError, KeyError):
         return False
-
-
-def _fetch(directory: SweepDirectory, path: SweepAddress) -> None:
-    from dysweep.sweeps import load_metadata, load_old_metadata
-
-    try:
-        path, text = load_metadata(path)
-        sweep = replace(Sweep.from_stored(json.loads(text)), entity=path.entity)
-    except NotFoundError:
-        old = load_old_metadata(path)
-        if old is None:
-            raise
-        sweep = sweep_of_metadata(*old)
-        adopt(directory)
-    except ValueError as error:
-        raise DirectoryError(f"sweep_id: W&B's metadata of {path} cannot be read: {error}") from None
-    with contextlib.suppress(ConfigError):  # another agent has just made it
-        directory.create(sweep)

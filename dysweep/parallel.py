@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dysweep.checkpoint import Sweep
+from dysweep.checkpoint import Sweep, SweepAddress, SweepDirectory
 from dysweep.creation import create, location_of
 from dysweep.errors import (
     ConfigError,
@@ -92,20 +92,19 @@ def dysweep_run_resume(
     refuse_ranks()
     config = read_settings(conf, settings)
     created = config.sweep_id is None
-    if function is not None:
-        prepare(config, function, {})  # before anything is created
-    elif not created:
+    job = None if function is None else prepare(config, function, {})  # before anything is created
+    if job is None and not created:
         raise ConfigError("function: missing; give the function that executes a run")
     if created:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep")
         config = replace(config, sweep_id=create(config))
-    if function is None:
+    if job is None:
         return config.sweep_id
     value = None
     outcomes = []
     errors = []
-    for result in work(config, function, {}):
+    for result in work(config, find(config), job):
         if config.rerun_id is not None and result.error is not None:
             raise result.error
         outcomes.append(result.outcome)
@@ -159,7 +158,7 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
         raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
     here = replace(location_of(config), online=False)
     directory = here.find(config.sweep_id)
-    wanted = here.of(config.sweep_id)
+    wanted = here.address_of(config.sweep_id)
     return page_of(sync(directory, wanted.entity, wanted.project or None, config.lease))
 
 
@@ -215,15 +214,36 @@ def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise NotFoundError("this W&B config holds no dy_config; dysweep did not make its run") from None
 
 
-def work(
-    config: ResumableSweepConfig, function: Callable[..., Any], arguments: Mapping[str, Any]
-) -> Iterator[Result]:
-    """Execute runs of a sweep: new ones, or those that resume and rerun_id name.
+def find(config: ResumableSweepConfig) -> SweepDirectory:
+    """Find the directory of the sweep of these settings; where it is not, make it from what W&B has.
+
+    Raises:
+        ConfigError: the sweep is not named, or is at another address.
+        NotFoundError: there is no such sweep.
+        DirectoryError: its record is damaged.
+        TrackingError: W&B could not be asked.
+    """
+    if config.sweep_id is None:
+        raise ConfigError("sweep_id: missing; say which sweep to work on")
+    here = location_of(config)
+    address = here.address_of(config.sweep_id)
+    directory = here.directory(address.sweep_id)
+    project = address.project or os.environ.get("WANDB_PROJECT")
+    if here.online and project and not directory.record_path.exists():
+        from dysweep.sweeps import fetch
+
+        entity = address.entity or os.environ.get("WANDB_ENTITY")
+        fetch(directory, SweepAddress(entity, project, address.sweep_id))
+    return here.find(config.sweep_id)
+
+
+def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJob) -> Iterator[Result]:
+    """Execute runs of a sweep: new ones, or those that resume, rerun and rerun_id name.
 
     Args:
-        config: the settings, with a sweep_id.
-        function: what to execute.
-        arguments: further keyword arguments of the function.
+        config: the settings.
+        directory: the sweep's directory.
+        job: what is executed.
 
     Raises:
         DysweepError: the sweep cannot be worked on.
@@ -237,10 +257,6 @@ def work(
     from dysweep.progress import Progress
 
     say_by_default()
-    job = prepare(config, function, arguments)
-    if config.sweep_id is None:
-        raise ConfigError("sweep_id: missing; say which sweep to work on")
-    directory = location_of(config).find(config.sweep_id)
     sweep = directory.sweep
     if sweep.online and mode_of(config) == "offline":
         raise ConfigError(

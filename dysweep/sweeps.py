@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from dysweep.checkpoint import SweepAddress
-from dysweep.errors import NotFoundError
+from dysweep.checkpoint import Sweep, SweepAddress, SweepDirectory
+from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.legacy import adopt, sweep_of_metadata
 from dysweep.sdk import ENTITY, PROJECT, fetch_run, quiet_sdk, sdk_errors, wandb_command
 
 
@@ -118,3 +121,26 @@ def load_old_metadata(address: SweepAddress) -> tuple[SweepAddress, dict[str, An
             sweep = SweepAddress(run.entity, address.project, address.sweep_id)
             return sweep, dict(run.config), dict(api.sweep(str(sweep)).config)  # type: ignore[no-untyped-call]
         return None
+
+
+def fetch(directory: SweepDirectory, address: SweepAddress) -> None:
+    """Make the directory of a sweep that W&B serves, from what dysweep has kept with it there.
+
+    Raises:
+        NotFoundError: W&B has no such sweep of dysweep's.
+        DirectoryError: what was kept cannot be read.
+        TrackingError: W&B could not be asked.
+    """
+    try:
+        address, text = load_metadata(address)
+        sweep = replace(Sweep.from_stored(json.loads(text)), entity=address.entity)
+    except NotFoundError:
+        old = load_old_metadata(address)
+        if old is None:
+            raise
+        sweep = sweep_of_metadata(*old)
+        adopt(directory)
+    except ValueError as error:
+        raise DirectoryError(f"sweep_id: W&B's metadata of {address} cannot be read: {error}") from None
+    with contextlib.suppress(ConfigError):  # another agent has just made it
+        directory.create(sweep)
