@@ -15,10 +15,11 @@ from dysweep.errors import (
     Preempted,
     TrackingError,
 )
-from dysweep.space import Space
-from dysweep.upsert import upsert
+from dysweep.language.space import Space
+from dysweep.language.upsert import upsert
 
 if TYPE_CHECKING:
+    from dysweep.agents.signals import preempted
     from dysweep.parallel import (
         ResumableSweepConfig,
         dysweep_run_resume,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         open_sweep,
         parse_dictionary_onto_dataclass,
     )
-    from dysweep.signals import preempted
 
 __version__ = "1.0.0.dev0"
 
@@ -58,6 +58,6 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = "dysweep.signals" if name == "preempted" else "dysweep.parallel"
+        module = "dysweep.agents.signals" if name == "preempted" else "dysweep.parallel"
         return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'dysweep' has no attribute {name!r}")

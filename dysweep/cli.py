@@ -18,23 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from dysweep import parallel
+from dysweep.agents.capture import split_output
+from dysweep.agents.functions import function_named
+from dysweep.agents.ranks import refuse_ranks
 from dysweep.arguments import Options, StatusOptions, additional_arguments, commented, parse, parse_status
-from dysweep.capture import split_output
-from dysweep.checkpoint import Sweep, SweepDirectory
 from dysweep.creation import create as create_sweep
 from dysweep.creation import location_of, preview
+from dysweep.directory.location import Location
+from dysweep.directory.runs import RESUMABLE, State
+from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DysweepError, Preempted
 from dysweep.files import user_path
-from dysweep.functions import function_named
-from dysweep.location import Location
+from dysweep.language.points import Grid
 from dysweep.log import discard, said_on_stderr, say
-from dysweep.points import Grid
-from dysweep.preview import Preview, values_of
-from dysweep.ranks import refuse_ranks
-from dysweep.runs import RESUMABLE, State
 from dysweep.settings import CREATE, RUN, STATUS, SYNC, ResumableSweepConfig, read_settings
-from dysweep.status import SweepStatus, last_log, read_status, sweeps_below
 from dysweep.text import counted, short_path, short_value
+from dysweep.views.preview import Preview, values_of
+from dysweep.views.status import SweepStatus, last_log, read_status, sweeps_below
 
 logger = logging.getLogger("dysweep")
 
@@ -216,7 +216,7 @@ def _create(options: Options, additional: list[str], settings: dict[str, Any]) -
 
 
 def _dry_run(seen: Preview, folder: str | None, limit: int | None) -> int:
-    from dysweep import screen
+    from dysweep.views import screen
 
     screen.show(screen.preview(seen, limit or _SHOWN_CONFIGS))
     seen.warn()
@@ -239,7 +239,7 @@ def _status(options: StatusOptions) -> int:
         ]
         if one_only:
             raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
-        from dysweep import screen
+        from dysweep.views import screen
 
         screen.show(screen.sweeps(sweeps_below(user_path(options.default_root_dir), options.max_attempts)))
         return 0
@@ -260,11 +260,11 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
     elif options.csv is not None:
         _write("--csv", options.csv, look().to_csv())
     elif options.html is not None:
-        from dysweep.report import report
+        from dysweep.views.report import report
 
         _write("--html", options.html, report(look(), options.metric))
     else:
-        from dysweep import screen
+        from dysweep.views import screen
 
         if options.watch:
             screen.watch(look)
@@ -290,7 +290,7 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     sweep = directory.sweep
     say(f"sweep {sweep_id}: {_size(sweep)}in {short_path(directory.path)}")
     if sweep.online:
-        from dysweep.sweeps import page_of
+        from dysweep.tracking.sweeps import page_of
 
         say(f"  {page_of(sweep.address)}")
     described = sweep.compiled.parameters

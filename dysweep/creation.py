@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dysweep.checkpoint import Sweep
-from dysweep.definition import define
+from dysweep.directory.legacy import NAME, is_old
+from dysweep.directory.location import Location
+from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, DysweepError, TrackingError
-from dysweep.legacy import NAME, is_old
-from dysweep.location import Location
+from dysweep.language.definition import define
+from dysweep.language.naming import check_template
+from dysweep.language.points import Grid
+from dysweep.language.wandb_rules import check_project
 from dysweep.log import say_by_default
-from dysweep.naming import check_template
-from dysweep.points import Grid
-from dysweep.preview import Preview
 from dysweep.settings import ResumableSweepConfig, mode_of
-from dysweep.wandb_rules import check_project
+from dysweep.views.preview import Preview
 
 logger = logging.getLogger("dysweep")
 
@@ -93,8 +93,8 @@ def preview(config: ResumableSweepConfig) -> Preview:
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
     """Let W&B serve a sweep; if it cannot be made whole, it is stopped."""
-    from dysweep import sweeps
-    from dysweep.sdk import check_environment
+    from dysweep.tracking import sweeps
+    from dysweep.tracking.sdk import check_environment
 
     check_environment()
     for name in sweep.compiled.parameters:

@@ -13,8 +13,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dysweep.checkpoint import Sweep, SweepAddress, SweepDirectory
+from dysweep.agents.isolation import own_environment
+from dysweep.agents.ranks import refuse_ranks, refusing_restarts
+from dysweep.agents.signals import StopSignals, refuse_second_agent
+from dysweep.agents.sources import Claims
 from dysweep.creation import create, location_of
+from dysweep.directory.heartbeat import Watch
+from dysweep.directory.location import Location
+from dysweep.directory.runs import State
+from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
 from dysweep.errors import (
     ConfigError,
     FunctionError,
@@ -23,26 +30,19 @@ from dysweep.errors import (
     text_of,
 )
 from dysweep.files import load_file
-from dysweep.heartbeat import Watch
-from dysweep.isolation import own_environment
-from dysweep.location import Location
+from dysweep.language.metric import Metric
+from dysweep.language.naming import naming
+from dysweep.language.tree import copy_tree
+from dysweep.language.upsert import carries_code
 from dysweep.log import say_by_default
-from dysweep.metric import Metric
-from dysweep.naming import naming
-from dysweep.ranks import refuse_ranks, refusing_restarts
-from dysweep.runs import State
 from dysweep.settings import ResumableSweepConfig as ResumableSweepConfig
 from dysweep.settings import forget_empty_variables, mode_of, read_settings
-from dysweep.signals import StopSignals, refuse_second_agent
-from dysweep.sources import Claims
-from dysweep.status import SweepStatus, read_status
-from dysweep.tree import copy_tree
 from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
-from dysweep.upsert import carries_code
+from dysweep.views.status import SweepStatus, read_status
 
 if TYPE_CHECKING:
-    from dysweep.execution import Result
-    from dysweep.jobs import FunctionJob
+    from dysweep.agents.execution import Result
+    from dysweep.agents.jobs import FunctionJob
 
 logger = logging.getLogger("dysweep")
 
@@ -149,8 +149,8 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
         >>> dysweep.dysweep_sync(sweep_id=sweep_id, project="study")
         'http...study/sweeps/...'
     """
-    from dysweep.sweeps import page_of
-    from dysweep.sync import sync
+    from dysweep.tracking.sweeps import page_of
+    from dysweep.tracking.sync import sync
 
     say_by_default()
     config = read_settings(conf, settings)
@@ -230,7 +230,7 @@ def find(config: ResumableSweepConfig) -> SweepDirectory:
     directory = here.directory(address.sweep_id)
     project = address.project or os.environ.get("WANDB_PROJECT")
     if here.online and project and not directory.record_path.exists():
-        from dysweep.sweeps import fetch
+        from dysweep.tracking.sweeps import fetch
 
         entity = address.entity or os.environ.get("WANDB_ENTITY")
         fetch(directory, SweepAddress(entity, project, address.sweep_id))
@@ -250,11 +250,11 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
         Preempted: the process was told to stop.
     """
     # These import W&B's SDK, which takes most of a second.
-    from dysweep.agent import sources_of, work_through
-    from dysweep.execution import Executor
-    from dysweep.offline import DirectoryServer
-    from dysweep.online import WandbServer
-    from dysweep.progress import Progress
+    from dysweep.agents.agent import sources_of, work_through
+    from dysweep.agents.execution import Executor
+    from dysweep.agents.offline import DirectoryServer
+    from dysweep.agents.online import WandbServer
+    from dysweep.agents.progress import Progress
 
     say_by_default()
     sweep = directory.sweep
@@ -305,8 +305,8 @@ def prepare(
         FunctionError: the function cannot be called.
         ConfigError: W&B would refuse the environment.
     """
-    from dysweep.jobs import FunctionJob
-    from dysweep.sdk import check_environment
+    from dysweep.agents.jobs import FunctionJob
+    from dysweep.tracking.sdk import check_environment
 
     job = FunctionJob(function, dict(arguments), config.use_lightning_logger)
     job.check()

@@ -10,68 +10,78 @@ import dysweep
 
 PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
-    {"cli"},
-    {"arguments", "functions", "report", "screen"},
-    {"parallel"},
-    {"creation"},
-    {"agent", "location", "preview"},
-    {"progress", "sync"},
-    {"execution", "status"},
-    {"jobs", "online"},
-    {"capture", "isolation", "offline", "run_tracking", "signals"},
-    {"handout", "sources", "sweeps"},
-    {"legacy"},
-    {"naming", "sdk", "heartbeat"},
-    {"checkpoint"},
-    {"runs"},
-    {"liveness"},
-    {"definition"},
-    {"base_fit", "wandb_rules"},
-    {"points"},
-    {"space"},
-    {"parameter"},
-    {"upsert"},
-    {"tree"},
-    {"evaluate", "settings"},
-    {"typed"},
-    {"files", "log", "metric", "ranks", "text"},
-    {"errors"},
+    ["cli"],
+    ["arguments", "parallel"],
+    ["creation"],
+    ["agents"],
+    ["tracking", "views"],
+    ["directory"],
+    ["space"],
+    ["language"],
+    ["settings"],
+    ["typed"],
+    ["files", "log", "text"],
+    ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MODULES = [path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+
+
+def name_of(path):
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
 def imports_of(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "dysweep":
-            yield from (f"dysweep.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
+            names = {name_of(each) for each in MODULES}
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in names else node.module
 
 
-def test_every_module_has_a_layer():
-    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", *LEVEL}
+def level_of(name):
+    return LEVEL[name.split(".")[1]]
+
+
+def test_every_module_and_folder_has_a_layer():
+    tops = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert tops == set(LEVEL)
 
 
 def test_imports_only_point_down():
     upwards = [
-        (path.stem, imported)
-        for path in PACKAGE.glob("*.py")
-        if path.stem != "__init__"
+        (name_of(path), imported)
+        for path in MODULES
         for imported in imports_of(path)
-        if imported.startswith("dysweep.") and LEVEL.get(imported.split(".")[1], 99) <= LEVEL[path.stem]
+        if imported.startswith("dysweep.")
+        and name_of(path).split(".")[:2] != imported.split(".")[:2]
+        and level_of(imported) <= level_of(name_of(path))
     ]
     assert upwards == []
 
 
-def test_only_the_tracking_modules_import_wandb():
+def test_no_module_is_imported_by_what_it_imports():
+    imported = {name_of(path): set(imports_of(path)) for path in MODULES}
+    while leaves := [name for name, others in imported.items() if not others & imported.keys()]:
+        for name in leaves:
+            del imported[name]
+    assert imported == {}
+
+
+def test_no_module_is_long():
+    assert {name_of(path) for path in MODULES if len(path.read_text().splitlines()) > 400} == set()
+
+
+def test_only_tracking_imports_wandb():
     importers = {
-        path.stem
-        for path in PACKAGE.glob("*.py")
+        name_of(path).split(".")[1]
+        for path in MODULES
         if any(name.split(".")[0] == "wandb" for name in imports_of(path))
     }
-    assert importers == {"handout", "run_tracking", "sdk", "sweeps", "sync"}
+    assert importers == {"tracking"}
 
 
 def test_the_top_level_holds_nothing_else():

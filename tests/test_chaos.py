@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from dysweep import cli, dysweep_run_resume
-from dysweep.checkpoint import SweepDirectory
-from dysweep.runs import Attempt, State
-from dysweep.status import read_status
+from dysweep.directory.runs import Attempt, State
+from dysweep.directory.sweep import SweepDirectory
+from dysweep.views.status import read_status
 
 STEPS, AGENTS = 6, 6
 SECONDS_BETWEEN_KILLS = 0.5

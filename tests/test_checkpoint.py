@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from dysweep import ConfigError, DirectoryError, NotFoundError, Space
-from dysweep.checkpoint import Sweep, SweepDirectory, check_id
+from dysweep.agents.sources import find_resumable
+from dysweep.directory.heartbeat import Heartbeat, Watch
+from dysweep.directory.liveness import Owner
+from dysweep.directory.runs import INTERRUPTED, RESUMABLE, Attempt, RunDirectory, State
+from dysweep.directory.sweep import Sweep, SweepDirectory, check_id
 from dysweep.files import create_atomically
-from dysweep.heartbeat import Heartbeat, Watch
-from dysweep.liveness import Owner
-from dysweep.runs import INTERRUPTED, RESUMABLE, Attempt, RunDirectory, State
-from dysweep.sources import find_resumable
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -12,8 +12,8 @@ import yaml
 from conftest import LONGEST_WAIT
 
 from dysweep import cli
-from dysweep.checkpoint import SweepDirectory
-from dysweep.runs import State
+from dysweep.directory.runs import State
+from dysweep.directory.sweep import SweepDirectory
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """

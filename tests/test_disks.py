@@ -8,8 +8,8 @@ import pytest
 from conftest import SCRIPTS
 
 from dysweep import DirectoryError, cli, dysweep_run_resume
-from dysweep.checkpoint import SweepDirectory
-from dysweep.runs import State
+from dysweep.directory.runs import State
+from dysweep.directory.sweep import SweepDirectory
 
 CONFIG = """
 default_root_dir: disk/logs

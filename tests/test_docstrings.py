@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 import dysweep
-from dysweep.status import SweepStatus
+from dysweep.views.status import SweepStatus
 
 PUBLIC = {name: public for name in dysweep.__all__ for public in [getattr(dysweep, name)]}
 METHODS = {

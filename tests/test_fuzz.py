@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dysweep import ConfigError, DysweepError, LanguageError, Space
-from dysweep.checkpoint import Sweep, SweepDirectory
+from dysweep.agents.sources import find_resumable
+from dysweep.directory.runs import RESUMABLE
+from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.files import parse_yaml
-from dysweep.runs import RESUMABLE
-from dysweep.sources import find_resumable
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 pytestmark = pytest.mark.fuzz

@@ -11,8 +11,8 @@ import pytest
 from conftest import LONGEST_WAIT, SCRIPTS, Process
 
 from dysweep import dysweep_run_resume
-from dysweep.checkpoint import SweepDirectory
-from dysweep.runs import Attempt, State
+from dysweep.directory.runs import Attempt, State
+from dysweep.directory.sweep import SweepDirectory
 
 FUNCTION = """
 import os, socket, time

@@ -15,8 +15,8 @@ import wandb
 
 import dysweep
 from dysweep import ConfigError, DirectoryError, cli
-from dysweep.checkpoint import SweepAddress, SweepDirectory
-from dysweep.legacy import adopt, sweep_of_metadata
+from dysweep.directory.legacy import adopt, sweep_of_metadata
+from dysweep.directory.sweep import SweepAddress, SweepDirectory
 
 DATA = Path(__file__).parent / "data"
 OLD = DATA / "dysweep_0_1"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dysweep import cli
-from dysweep.checkpoint import SweepDirectory
-from dysweep.runs import State
+from dysweep.directory.runs import State
+from dysweep.directory.sweep import SweepDirectory
 
 DATA = Path(__file__).parent.parent / "tutorials/quickstart/iris.csv"
 CONFIG = f"""

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dysweep import ConfigError, LanguageError, Space
-from dysweep.checkpoint import Sweep, SweepDirectory
-from dysweep.heartbeat import Watch
-from dysweep.offline import DirectoryServer
-from dysweep.points import Grid
-from dysweep.sources import Claims
+from dysweep.agents.offline import DirectoryServer
+from dysweep.agents.sources import Claims
+from dysweep.directory.heartbeat import Watch
+from dysweep.directory.sweep import Sweep, SweepDirectory
+from dysweep.language.points import Grid
 
 
 def grid_of(parameters, **configuration):

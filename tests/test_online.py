@@ -16,8 +16,8 @@ from wandb_server import Fault
 from wandb_server.backend import Run, Sweep
 
 from dysweep import TrackingError, cli, dysweep_run_resume
-from dysweep.checkpoint import SweepDirectory
-from dysweep.runs import State
+from dysweep.directory.runs import State
+from dysweep.directory.sweep import SweepDirectory
 
 CONFIG = """
 project: study

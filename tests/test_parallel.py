@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser
 
 import dysweep
 from dysweep import ConfigError, FunctionError, NotFoundError, ResumableSweepConfig, dysweep_run_resume
-from dysweep.checkpoint import SweepDirectory
+from dysweep.directory.sweep import SweepDirectory
 
 BASE = {"lr": 0.1, "model": {"class_path": "Net", "init_args": {}}}
 SPACE = {

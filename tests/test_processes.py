@@ -15,7 +15,7 @@ from conftest import Process
 from test_parallel import run_of
 
 from dysweep import ConfigError, dysweep_run_resume, open_sweep
-from dysweep.checkpoint import SweepDirectory
+from dysweep.directory.sweep import SweepDirectory
 
 FUNCTIONS = """
 import hashlib, multiprocessing, os, signal, sys, threading, time

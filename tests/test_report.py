@@ -11,9 +11,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from dysweep import Space, cli, dysweep_run_resume
-from dysweep.checkpoint import Sweep
-from dysweep.report import report
-from dysweep.status import AttemptStatus, RunStatus, SweepStatus
+from dysweep.directory.sweep import Sweep
+from dysweep.views.report import report
+from dysweep.views.status import AttemptStatus, RunStatus, SweepStatus
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 import dysweep
 from dysweep import LanguageError
-from dysweep.tree import copy_tree
+from dysweep.language.tree import copy_tree
 
 
 class Colour(enum.Enum):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dysweep import LanguageError, upsert
-from dysweep.tree import format_path
+from dysweep.language.tree import format_path
 
 
 def swept_into(current, patch, **options):

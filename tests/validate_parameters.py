@@ -15,7 +15,7 @@ warnings.simplefilter("ignore")  # sweeps is older than the pydantic that it get
 from sweeps import SweepConfig, SweepRun, next_run, schema_violations_from_proposed_config  # noqa: E402
 
 from dysweep import LanguageError, Space  # noqa: E402
-from dysweep.wandb_rules import _TAKES, check_parameter  # noqa: E402
+from dysweep.language.wandb_rules import _TAKES, check_parameter  # noqa: E402
 
 DATA = Path(__file__).parent / "data"
 POINTS = 5

@@ -1,0 +1,1 @@
+"""Agents: where they get runs from, how a run is executed, and what it may do to the process."""

@@ -1,0 +1,55 @@
+"""An agent: executes the runs of its sources one after the other, and says a line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+
+from dysweep.agents.execution import Executor, Result
+from dysweep.agents.progress import Progress
+from dysweep.agents.sources import Claim, Claims, OneRun, Server, Source, resumable_sources
+from dysweep.directory.runs import INTERRUPTED, RESUMABLE, State
+from dysweep.settings import ResumableSweepConfig
+
+
+def work_through(
+    sources: Iterable[Source], executor: Executor, progress: Progress
+) -> Generator[Result, None, None]:
+    """Execute every claim of the sources."""
+    for source in sources:
+        progress.begin(source.total, source.left)
+        # Closed at once when the caller stops: W&B's agent waits in it for the end of its run.
+        with closing(_closable(source)) as claims:
+            for claim in claims:
+                result = executor.execute(claim)
+                progress.tell(result)
+                yield result
+
+
+def _closable(source: Source) -> Generator[Claim, None, None]:
+    yield from source.claims()
+
+
+def sources_of(
+    config: ResumableSweepConfig, claims: Claims, server: Server, stopping: Callable[[], bool]
+) -> Iterator[Source]:
+    """Choose where the agent of these settings gets its runs from.
+
+    Args:
+        config: the settings.
+        claims: claims the sweep's runs.
+        server: who serves the sweep.
+        stopping: tells whether the agent is told to stop.
+    """
+    if config.rerun_id is not None:
+        yield OneRun(claims, server, config.rerun_id, config.resume)
+    elif config.resume or config.rerun is not None:
+        states = RESUMABLE if config.rerun in (None, "all") else [State(config.rerun)]
+        from_scratch = not config.resume
+        yield from resumable_sources(claims, server, states, from_scratch=from_scratch, stopping=stopping)
+    elif config.recover:
+        yield from resumable_sources(claims, server, INTERRUPTED, wait=False)
+        yield server.new_runs()
+        yield from resumable_sources(claims, server, INTERRUPTED, stopping=stopping)
+    else:
+        yield server.new_runs()

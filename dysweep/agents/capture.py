@@ -1,0 +1,184 @@
+"""What the function prints goes to the attempt's log as well."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+from dysweep.directory.runs import Attempt
+from dysweep.errors import DirectoryError
+from dysweep.log import discard, is_without_reader
+
+logger = logging.getLogger("dysweep")
+
+
+@contextmanager
+def captured(attempt: Attempt) -> Iterator[None]:
+    """Write what is printed to the attempt's log as well.
+
+    Raises:
+        DirectoryError: the log cannot be written.
+    """
+    out, err = _tee("stdout"), _tee("stderr")
+    try:
+        log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
+    before = out.log, err.log
+    out.log = err.log = _Log(log, str(attempt.log_path))
+    try:
+        with split_output(), _root_handlers_to(out, err):
+            yield
+    finally:
+        out.log, err.log = before
+        os.close(log)
+
+
+@contextmanager
+def split_output() -> Iterator[None]:
+    """Let stdout and stderr lead to the attempt of the moment, also for loggers that modules set up."""
+    with redirect_stdout(_tee("stdout")), redirect_stderr(_tee("stderr")):
+        yield
+
+
+@contextmanager
+def _root_handlers_to(*tees: _Tee) -> Iterator[None]:
+    """Redirect handlers of logging that were set up before, which keep the stream of that time."""
+    changed = [
+        (handler, tee)
+        for handler in logging.root.handlers
+        for tee in tees
+        if isinstance(handler, logging.StreamHandler) and handler.stream is tee.stream
+    ]
+    for handler, tee in changed:
+        handler.setStream(tee)
+    try:
+        yield
+    finally:
+        for handler, tee in changed:
+            handler.setStream(tee.stream)
+
+
+class _Log:
+    """The attempt's log; a full or vanished disk ends the log, with a warning, and not the training.
+
+    Nothing is kept in memory, where a forked child would find it and write it a second time.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._failed = False
+
+    def write(self, data: bytes) -> None:
+        while data and not self._failed:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except OSError as error:
+                self._failed = True
+                logger.warning("%s: nothing more can be written (%s)", self._path, error.strerror)
+
+
+class _Tee:
+    """A text stream that writes to the log of the moment too; everything else is the stream's own.
+
+    It stays the same for all runs, as loggers that the function or its libraries set up keep it.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.log: _Log | None = None
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self.log is not None:
+            self.log.write(text.encode("utf-8", "backslashreplace"))
+        self._pass_on("write", text)
+        return len(text)
+
+    @property
+    def buffer(self) -> _Bytes:
+        return _Bytes(self)
+
+    def detach(self) -> _Bytes:
+        """Give the bytes below, as whoever detaches them wraps them anew; the process keeps its stream."""
+        return self.buffer
+
+    def __enter__(self) -> _Tee:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        self._pass_on("flush")
+
+    def close(self) -> None:
+        """Keep the process's own stream open for the next run."""
+        self.flush()
+
+    def _pass_on(self, method: str, *arguments: str) -> None:
+        """Let the training and its log continue when `head` or a closed terminal has stopped reading."""
+        if self.stream is None:  # as under pythonw
+            return
+        try:
+            getattr(self.stream, method)(*arguments)
+        except OSError as error:
+            if not is_without_reader(error):
+                raise
+            discard(self.stream)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "stream":  # of a copy that is not made yet
+            raise AttributeError(name)
+        return getattr(self.stream, name)
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of a split stream, which stay open when a wrapper around them is deleted."""
+
+    def __init__(self, tee: _Tee) -> None:
+        self._tee = tee
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return bool(self._tee.isatty())
+
+    def fileno(self) -> int:
+        return int(self._tee.fileno())
+
+    def write(self, data: Any) -> int:
+        content = bytes(data)
+        if hasattr(self._tee.stream, "buffer"):
+            self._tee.flush()
+            if self._tee.log is not None:
+                self._tee.log.write(content)
+            self._tee.stream.buffer.write(content)
+            self._tee.flush()
+        else:  # a notebook's
+            self._tee.write(content.decode(errors="backslashreplace"))
+        return len(content)
+
+
+_tees: dict[str, _Tee] = {}
+
+
+def _tee(name: str) -> Any:
+    stream = getattr(sys, name)
+    if isinstance(stream, _Tee):
+        return stream
+    if name not in _tees or _tees[name].stream is not stream:
+        _tees[name] = _Tee(stream)
+    return _tees[name]

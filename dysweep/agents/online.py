@@ -1,0 +1,132 @@
+"""Runs of a sweep that W&B serves: those that it hands out, and those that were never started since."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from dysweep.agents.signals import StopSignals
+from dysweep.agents.sources import Claim, Claims, Source, check_resumable
+from dysweep.directory.runs import State
+from dysweep.directory.sweep import check_id
+from dysweep.errors import ConfigError, NotFoundError
+from dysweep.tracking import handout
+from dysweep.tracking.runs import tell_end
+
+logger = logging.getLogger("dysweep")
+
+
+@dataclass(frozen=True)
+class WandbServer:
+    """Serves a sweep from W&B.
+
+    Args:
+        claims: claims the sweep's runs.
+        stop: the signals that end the agent.
+    """
+
+    claims: Claims
+    stop: StopSignals
+
+    def new_runs(self) -> Source:
+        """Return the runs that W&B hands out."""
+        return HandedOutRuns(self)
+
+    def unstarted_runs(self) -> Iterator[Source]:
+        """Return the runs that W&B has handed out, and of which nobody has heard since; one request."""
+        directory, watch = self.claims.directory, self.claims.watch
+        yield UnstartedRuns(
+            self, handout.unstarted_runs(directory.sweep.address, directory.run_ids(), watch.lease)
+        )
+
+    def claim_unrecorded(self, run_id: str, resume: bool, *, place: int = 1) -> Claim:
+        """Claim a run that only W&B knows.
+
+        Raises:
+            NotFoundError: the sweep has no such run.
+            ConfigError: it is running, or has finished and is to be resumed.
+        """
+        sweep = self.claims.directory.sweep
+        known = handout.load_run(sweep.address, check_id(run_id, "rerun_id"))
+        if known.sweep_id != sweep.sweep_id:
+            raise NotFoundError(f"rerun_id: {run_id} is not a run of the sweep {sweep.address}")
+        if known.state == State.RUNNING:
+            raise ConfigError(f"rerun_id: W&B reports {run_id} as running; wait for it, or stop it first")
+        check_resumable(run_id, known.state, resume)
+        names = (parameter.name for parameter in sweep.compiled.swept)
+        assignment = {name: known.config[name] for name in names if name in known.config}
+        claim = self.claims.new(run_id, assignment, name=known.name, place=place)
+        if claim is None:
+            raise ConfigError(f"rerun_id: another process has just started {run_id}")
+        return claim
+
+    def claim_handed_out(self, run_id: str, assignment: dict[str, object], place: int) -> Claim | None:
+        """Claim a run that W&B has handed out: a new one, or one that W&B has queued again."""
+        claim = self.claims.new(run_id, assignment, place=place)
+        if claim is not None:
+            return claim
+        run = self.claims.directory.run(run_id)
+        last = run.last_attempt()
+        state = last.state() if last is not None else State.PENDING
+        if last is not None and self.claims.is_alive(last):
+            logger.warning("%s: W&B hands it out again, but it is running; left alone", run_id)
+            return None
+        given_up = last is not None and last.given_up(state, self.claims.max_attempts)
+        if state in (State.FINISHED, State.KILLED) or given_up:
+            kept = f"given up after {last.number} attempts" if given_up and last is not None else state
+            logger.warning("%s: W&B hands it out again, but it is %s; left as it is", run_id, kept)
+            tell_end(self.claims.directory.sweep, run, finished=state is State.FINISHED)
+            return None
+        return self.claims.again(run, last, place=place)
+
+
+@dataclass(frozen=True)
+class HandedOutRuns:
+    """The runs that W&B hands out to this process, until the sweep is done."""
+
+    server: WandbServer
+    total: None = None
+
+    def left(self) -> None:
+        return None
+
+    def claims(self) -> Iterator[Claim]:
+        stop, directory = self.server.stop, self.server.claims.directory
+        assigned_runs = handout.assigned_runs(
+            directory.sweep.address,
+            directory.path,
+            lambda: stop.received is not None,
+            lambda: stop.end_run(State.KILLED),
+        )
+        place = 1
+        with closing(assigned_runs):
+            for assigned in assigned_runs:
+                claim = self.server.claim_handed_out(assigned.run_id, assigned.assignment, place)
+                if claim is not None:
+                    yield claim
+                    place += 1
+
+
+@dataclass(frozen=True)
+class UnstartedRuns:
+    """Runs that were handed out to agents that died before they recorded them."""
+
+    server: WandbServer
+    run_ids: list[str]
+
+    @property
+    def total(self) -> int:
+        return len(self.run_ids)
+
+    def left(self) -> None:
+        return None
+
+    def claims(self) -> Iterator[Claim]:
+        for place, run_id in enumerate(self.run_ids, start=1):
+            try:
+                claim = self.server.claim_unrecorded(run_id, resume=True, place=place)
+            except ConfigError:
+                continue  # it has been started meanwhile
+            yield claim

@@ -1,0 +1,325 @@
+"""Where an agent gets its runs from.
+
+A source gives claims: runs that this process, and no other, may execute. New runs come from who serves the
+sweep (`DirectoryServer`, `WandbServer`); interrupted and failed ones, and one that is named, from the records
+of the directory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dysweep.directory.heartbeat import Watch
+from dysweep.directory.runs import Attempt, RunDirectory, State
+from dysweep.directory.sweep import SweepDirectory
+from dysweep.errors import ConfigError, DirectoryError, LanguageError
+from dysweep.language.naming import NameOf
+
+logger = logging.getLogger("dysweep")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this process may execute now.
+
+    Args:
+        attempt: the attempt that the process has claimed.
+        assignment: what the sweep chose for the run.
+        name: the run's name; None if W&B chooses it.
+        config: the run's config; None if the assignment does not give one.
+        problem: why not.
+        place: its place among the source's runs, 1 for the first.
+        from_scratch: begin the W&B run anew, instead of continuing it.
+    """
+
+    attempt: Attempt
+    assignment: dict[str, Any]
+    name: str | None
+    config: dict[str, Any] | None
+    problem: LanguageError | None = None
+    place: int = 1
+    from_scratch: bool = False
+
+    @property
+    def run_id(self) -> str:
+        return self.attempt.run.run_id
+
+
+class Source(Protocol):
+    """Gives claims."""
+
+    @property
+    def total(self) -> int | None:
+        """How many runs it has at most; None if nobody knows."""
+
+    def left(self) -> int | None:
+        """Return how many nobody has started yet; None for all whose places are yet to come."""
+
+    def claims(self) -> Iterator[Claim]:
+        """Claim one run after the other."""
+
+
+class Server(Protocol):
+    """Who serves the new runs of a sweep."""
+
+    def new_runs(self) -> Source:
+        """Return the runs that nobody has started."""
+
+    def unstarted_runs(self) -> Iterator[Source]:
+        """Return the runs that the server has handed out, and whose agents died before they recorded them."""
+
+    def claim_unrecorded(self, run_id: str, resume: bool) -> Claim:
+        """Claim a run that only the server knows."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Claims runs of one sweep for this process.
+
+    Args:
+        directory: the sweep's directory.
+        name_of: function (assignment, config) -> a new run's name.
+        allow_eval: whether code in the sweep may run.
+        max_attempts: how often a run may fail or crash before it is given up.
+        delete_checkpoints: delete the old checkpoint of a run from scratch, instead of setting it aside.
+        watch: judges attempts on other hosts.
+    """
+
+    directory: SweepDirectory
+    name_of: NameOf
+    allow_eval: bool
+    max_attempts: int
+    delete_checkpoints: bool
+    watch: Watch
+
+    def new(
+        self, run_id: str, assignment: dict[str, Any], *, name: str | None = None, place: int = 1
+    ) -> Claim | None:
+        """Record a run together with its first claim; return None if it is recorded already."""
+        config, problem = self._resolve(assignment)
+        name = name or self.name_of(assignment, config)
+        attempt = self.directory.start_run(run_id, assignment, name, config)
+        return None if attempt is None else Claim(attempt, assignment, name, config, problem, place)
+
+    def again(
+        self, run: RunDirectory, last: Attempt | None, *, place: int = 1, from_scratch: bool = False
+    ) -> Claim | None:
+        """Claim the next attempt of a recorded run; return None if another process was faster.
+
+        Args:
+            run: the run.
+            last: its last attempt that this process knows of.
+            place: its place among the source's runs.
+            from_scratch: leave its checkpoint aside.
+        """
+        attempt = run.claim(last)
+        if attempt is None:
+            return None
+        if from_scratch:
+            run.set_checkpoint_aside(self.delete_checkpoints)
+        record = run.record()
+        config, problem = self._config_of(run, record["assignment"])
+        return Claim(attempt, record["assignment"], record.get("name"), config, problem, place, from_scratch)
+
+    def is_alive(self, attempt: Attempt) -> bool:
+        """Tell whether an attempt is being executed; one on a host out of sight is watched for one lease."""
+        if attempt.state() is not State.RUNNING:
+            return False
+        owner = attempt.owner()
+        return (owner is not None and owner.alive() is True) or not self.watch.wait([attempt])
+
+    def _config_of(
+        self, run: RunDirectory, assignment: dict[str, Any]
+    ) -> tuple[dict[str, Any] | None, LanguageError | None]:
+        try:
+            config = run.config()
+        except DirectoryError as error:
+            logger.warning("%s; its config is made again from its assignment", error)
+            config = None
+        return (config, None) if config is not None else self._resolve(assignment)
+
+    def _resolve(self, assignment: dict[str, Any]) -> tuple[dict[str, Any] | None, LanguageError | None]:
+        sweep = self.directory.sweep
+        try:
+            return sweep.compiled.resolve(sweep.base_config, assignment, self.allow_eval), None
+        except LanguageError as error:
+            return None, error
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """A run that may be resumed.
+
+    Args:
+        run: its directory.
+        last: its last attempt; None if it was never started.
+        state: preempted, crashed or failed.
+        started: when the last attempt began, ISO 8601 in UTC.
+    """
+
+    run: RunDirectory
+    last: Attempt | None
+    state: State
+    started: str
+
+    @property
+    def urgency(self) -> tuple[bool, str, str]:
+        """Sorts interrupted runs before failed ones, and older ones before newer ones."""
+        return self.state is State.FAILED, self.started, self.run.run_id
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look at all runs has found, each list with the most urgent first.
+
+    Args:
+        resumable: runs that may be resumed.
+        unseen: runs that are being executed on hosts out of sight, as if they had crashed.
+    """
+
+    resumable: list[Resumable] = field(default_factory=list)
+    unseen: list[Resumable] = field(default_factory=list)
+
+
+def find_resumable(directory: SweepDirectory, states: Collection[State]) -> Findings:
+    """Look at all runs of a sweep; a damaged one is named and left alone.
+
+    Args:
+        directory: the sweep's directory.
+        states: which of preempted, crashed and failed are wanted.
+    """
+    found = Findings()
+    for run in directory.runs():
+        try:
+            run.record()
+            last = run.last_attempt()
+            if last is None:
+                found.resumable.append(Resumable(run, None, State.CRASHED, ""))
+                continue
+            state, owner, unseen = last.state(), last.owner(), last.unseen()
+            started = owner.started if owner else ""
+        except DirectoryError as error:
+            logger.error("%s; the run is left alone", error)
+            continue
+        if state in states:
+            found.resumable.append(Resumable(run, last, state, started))
+        elif state is State.RUNNING and unseen and State.CRASHED in states:
+            found.unseen.append(Resumable(run, last, State.CRASHED, started))
+    found.resumable.sort(key=lambda each: each.urgency)
+    found.unseen.sort(key=lambda each: each.urgency)
+    return found
+
+
+@dataclass(frozen=True)
+class ResumableRuns:
+    """Runs that were found to be resumable, to resume or to rerun from scratch."""
+
+    claims_of: Claims
+    found: list[Resumable]
+    from_scratch: bool = False
+
+    @property
+    def total(self) -> int:
+        return len(self.found)
+
+    def left(self) -> None:
+        return None
+
+    def claims(self) -> Iterator[Claim]:
+        for place, each in enumerate(self.found, start=1):
+            claim = self.claims_of.again(each.run, each.last, place=place, from_scratch=self.from_scratch)
+            if claim is not None:
+                yield claim
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """One run that the user has named: resumed, or rerun from scratch."""
+
+    claims_of: Claims
+    server: Server
+    run_id: str
+    resume: bool
+    total: int = 1
+
+    def left(self) -> None:
+        return None
+
+    def claims(self) -> Iterator[Claim]:
+        if self.run_id not in self.claims_of.directory.run_ids():
+            yield self.server.claim_unrecorded(self.run_id, self.resume)
+            return
+        run = self.claims_of.directory.run(self.run_id)
+        last = run.last_attempt()
+        if last is not None and self.claims_of.is_alive(last):
+            owner = last.owner()
+            where = f"on {owner.host} (process {owner.pid})" if owner else "somewhere"
+            raise ConfigError(f"rerun_id: {self.run_id} is running {where}; wait for it, or stop it first")
+        check_resumable(self.run_id, run.state(), self.resume)
+        claim = self.claims_of.again(run, last, from_scratch=not self.resume)
+        if claim is None:
+            raise ConfigError(f"rerun_id: another process has just started {self.run_id}")
+        yield claim
+
+
+def check_resumable(run_id: str, state: str, resume: bool) -> None:
+    """Refuse to resume a run that has finished.
+
+    Raises:
+        ConfigError: it has.
+    """
+    if resume and state == State.FINISHED:
+        raise ConfigError(f"rerun_id: {run_id} is finished; to rerun it from scratch, leave out resume")
+
+
+def resumable_sources(
+    claims: Claims,
+    server: Server,
+    states: Collection[State],
+    *,
+    from_scratch: bool = False,
+    wait: bool = True,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Source]:
+    """Give the sources of runs to resume, or to rerun from scratch however often they have failed.
+
+    Args:
+        claims: claims the sweep's runs.
+        server: who serves the sweep.
+        states: which of preempted, crashed and failed are wanted.
+        from_scratch: leave their checkpoints aside.
+        wait: watch runs on hosts out of sight until it is clear whether they have crashed.
+        stopping: tells whether to stop watching.
+    """
+    # All are listed before any is executed: one that was handed out, and fails now, is not for this command.
+    found = find_resumable(claims.directory, states)
+    if wait and State.CRASHED in states:
+        yield from server.unstarted_runs()
+    unseen = {each.last: each for each in found.unseen if each.last is not None}
+    claims.watch.dead(unseen)
+    yield ResumableRuns(claims, _within_attempts(claims, found.resumable, from_scratch), from_scratch)
+    if unseen and wait:
+        logger.info("watching %d runs of other hosts for up to %.0f s", len(unseen), claims.watch.lease)
+        crashed = [unseen[last] for last in claims.watch.wait(unseen, stopping)]
+        yield ResumableRuns(claims, _within_attempts(claims, crashed, from_scratch), from_scratch)
+
+
+def _within_attempts(claims: Claims, found: list[Resumable], from_scratch: bool) -> list[Resumable]:
+    return found if from_scratch else [each for each in found if not _is_given_up(claims, each)]
+
+
+def _is_given_up(claims: Claims, each: Resumable) -> bool:
+    try:
+        given_up = each.last is not None and each.last.given_up(each.state, claims.max_attempts)
+    except DirectoryError as error:
+        logger.error("%s; the run is left alone", error)
+        return True
+    if given_up and each.last is not None:
+        logger.warning(
+            "%s: given up after %d attempts; --rerun_id %s starts it again, --max_attempts allows it more",
+            each.run.run_id, each.last.number, each.run.run_id,
+        )  # fmt: skip
+    return given_up

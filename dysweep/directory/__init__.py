@@ -1,0 +1,1 @@
+"""The sweep directory: one record per run, written by any number of processes."""

@@ -1,0 +1,279 @@
+"""The record of one run: its attempts, who executes them, how they ended, and the state that follows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dysweep.directory.liveness import Owner, now
+from dysweep.errors import DirectoryError
+from dysweep.files import create_atomically, create_json, damaged, read_json
+
+_CLAIM = re.compile(r"\d{4,}\.json")
+
+
+class State(str, Enum):
+    """The state of a run, in W&B's own words."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+    KILLED = "killed"
+    CRASHED = "crashed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+INTERRUPTED = (State.PREEMPTED, State.CRASHED)
+RESUMABLE = (*INTERRUPTED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended.
+
+    Args:
+        outcome: finished, failed, preempted or killed.
+        ended: when, ISO 8601 in UTC.
+        error: type, message and traceback of what the function raised.
+        metrics: the final numeric metrics of the run.
+    """
+
+    outcome: State
+    ended: str
+    error: dict[str, str] | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One execution of a run by one process; its number is the fencing token.
+
+    Args:
+        run: the run's directory.
+        number: 1 for the first attempt.
+    """
+
+    run: RunDirectory
+    number: int
+
+    @property
+    def claim_path(self) -> Path:
+        return Path(self._file(".json"))
+
+    @property
+    def heartbeat_path(self) -> Path:
+        return Path(self._file(".heartbeat"))
+
+    @property
+    def end_path(self) -> Path:
+        return Path(self._file(".end.json"))
+
+    @property
+    def log_path(self) -> Path:
+        return Path(self._file(".log"))
+
+    def _file(self, ending: str) -> str:
+        return f"{self.run.attempts_folder}/{self.number:04d}{ending}"  # pathlib is slow for 10,000 runs
+
+    def owner(self) -> Owner | None:
+        """Read who executes the attempt; None while the claim is still empty."""
+        try:
+            owner = Owner(**read_json(self._file(".json")))
+            datetime.fromisoformat(owner.started)
+            return owner
+        except DirectoryError:
+            if self._is_empty():
+                return None
+            raise
+        except (TypeError, ValueError, OSError) as error:
+            raise damaged(self.claim_path, error) from None
+
+    def _is_empty(self) -> bool:
+        try:
+            return self.claim_path.stat().st_size == 0
+        except OSError:
+            return False
+
+    def end(self) -> End | None:
+        """Read how the attempt ended; None while it has not."""
+        try:
+            stored = read_json(self._file(".end.json"))
+            if stored["outcome"] in (State.PENDING, State.RUNNING):
+                raise ValueError(f"{stored['outcome']} is no outcome")
+            end = End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
+            datetime.fromisoformat(end.ended)
+            if not all(isinstance(number, (int, float)) for number in end.metrics.values()):
+                raise ValueError("metrics are numbers")
+            if end.error is not None and not end.error.keys() >= {"type", "message"}:
+                raise ValueError("an error has a type and a message")
+            return end
+        except FileNotFoundError:
+            return None
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise damaged(self.end_path, error) from None
+
+    def earlier_metrics(self) -> dict[str, float]:
+        """Read what the attempts before this one have recorded, which a resumed run may not log again."""
+        for number in range(self.number - 1, 0, -1):
+            end = Attempt(self.run, number).end()
+            if end is not None and end.metrics:
+                return end.metrics
+        return {}
+
+    def superseded(self) -> bool:
+        """Tell whether another process has taken the run over since."""
+        return Attempt(self.run, self.number + 1).claim_path.exists()
+
+    def finish(self, outcome: State, error: dict[str, str] | None, metrics: dict[str, float]) -> bool:
+        """Record how the attempt ended; a superseded attempt writes nothing.
+
+        Returns:
+            whether it was recorded.
+        """
+        if self.superseded():
+            return False
+        return create_atomically(
+            self.end_path, {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
+        )
+
+    def state(self) -> State:
+        """Derive the state; an owner that cannot be seen from here counts as running."""
+        end = self.end()
+        if end is not None:
+            return end.outcome
+        owner = self.owner()
+        if owner is None or owner.alive() is not False:
+            return State.RUNNING
+        end = self.end()  # it may have ended, and its process too, since the first look
+        return end.outcome if end is not None else State.CRASHED
+
+    def given_up(self, state: State, max_attempts: int) -> bool:
+        """Tell whether resume leaves the run alone: it is unfinished, and has failed or crashed too often.
+
+        Preempted attempts do not count, nor does one that is still being executed.
+
+        Args:
+            state: how this attempt, the run's last one, ended.
+            max_attempts: how often a run may fail or crash.
+        """
+        if state not in (State.FAILED, State.CRASHED, State.PREEMPTED) or self.number < max_attempts:
+            return False
+        ends = [Attempt(self.run, number).end() for number in range(1, self.number)]
+        failures = sum(end is None or end.outcome is State.FAILED for end in ends)
+        return failures + (state is not State.PREEMPTED) >= max_attempts
+
+    def unseen(self) -> bool:
+        """Tell whether it is being executed, if at all, where this process cannot look."""
+        if self.end() is not None:
+            return False
+        owner = self.owner()
+        return owner is None or owner.alive() is None
+
+    def heartbeat(self) -> str:
+        """Read the heartbeat's content; empty if there is none."""
+        try:
+            return self.heartbeat_path.read_text()
+        except OSError:
+            return ""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The record of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def attempts_path(self) -> Path:
+        return Path(self.attempts_folder)
+
+    @cached_property
+    def attempts_folder(self) -> str:
+        """The folder of the attempts, as text."""
+        return f"{self.path}/attempts"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / "checkpoint"
+
+    def record(self) -> dict[str, Any]:
+        """Read run.json: run_id, assignment, name, created."""
+        try:
+            stored = read_json(f"{self.path}/run.json")
+        except FileNotFoundError as error:
+            raise damaged(self.path / "run.json", error) from None
+        if not isinstance(stored, dict) or not isinstance(stored.get("assignment"), dict):
+            raise damaged(self.path / "run.json", KeyError("assignment"))
+        return stored
+
+    def config(self) -> dict[str, Any] | None:
+        """Read the config; None if it could not be resolved when the run was made."""
+        try:
+            stored = read_json(self.path / "run_config.json")
+        except FileNotFoundError:
+            return None
+        if not isinstance(stored, dict):
+            raise damaged(self.path / "run_config.json", TypeError("no mapping"))
+        return stored
+
+    def last_attempt(self) -> Attempt | None:
+        """Find the newest attempt; None if the run was never started."""
+        if os.path.islink(self.attempts_folder):
+            raise DirectoryError(f"{self.attempts_path}: a symbolic link could lead anywhere; remove it")
+        try:
+            names = os.listdir(self.attempts_folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise damaged(self.attempts_path, error) from None
+        numbers = [int(name[:-5]) for name in names if _CLAIM.fullmatch(name)]
+        return Attempt(self, max(numbers)) if numbers else None
+
+    def state(self) -> State:
+        """Derive the run's state from its files."""
+        attempt = self.last_attempt()
+        return attempt.state() if attempt else State.PENDING
+
+    def claim(self, after: Attempt | None) -> Attempt | None:
+        """Claim the next attempt.
+
+        Args:
+            after: the last attempt that this process knows of.
+
+        Returns:
+            the attempt, or None if another process has claimed it.
+        """
+        attempt = Attempt(self, after.number + 1 if after else 1)
+        self.attempts_path.mkdir(parents=True, exist_ok=True)
+        return attempt if create_json(attempt.claim_path, asdict(Owner.current())) else None
+
+    def set_checkpoint_aside(self, delete: bool) -> None:
+        """Make room for a run from scratch: `checkpoint/` becomes `checkpoint.0001/` (the next free number).
+
+        Args:
+            delete: remove it instead.
+        """
+        if not self.checkpoint_path.is_dir() or not any(self.checkpoint_path.iterdir()):
+            return
+        if delete:
+            shutil.rmtree(self.checkpoint_path)
+            return
+        number = 1
+        while (aside := self.path / f"checkpoint.{number:04d}").exists():
+            number += 1
+        self.checkpoint_path.rename(aside)

@@ -1,0 +1,296 @@
+"""The sweep directory: one record per run, written by any number of processes on any number of machines.
+
+    checkpoints-<sweep_id>/
+        sweep.json                    the sweep: base config, sweep configuration, space
+        sweep.lock                    spares agents a stampede; correctness never rests on it
+        sync.json                     entity and project that dysweep_sync takes the runs to
+        runs/<run_id>/
+            run.json                  assignment, name, created
+            run_config.json           the config
+            attempts/0001.json        claim: who executes the run
+            attempts/0001.heartbeat   changes while the owner lives
+            attempts/0001.end.json    outcome, error, final metrics
+            attempts/0001.log         what the function printed
+            checkpoint/               the function's own folder, the same for every attempt
+            wandb/                    W&B's own files of the run
+
+Every file but the heartbeat and the log is written once, by one process, and never changed. A run's state is
+derived from which files are there, so a crash at any point leaves a state that is true: before the claim
+the run was never started, after it the run is running while its owner lives and crashed once it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dysweep.directory.liveness import now
+from dysweep.directory.runs import Attempt, RunDirectory
+from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.files import create_atomically, read_json, sync_directory, write_json
+from dysweep.language.space import Space
+
+FORMAT_VERSION = 1
+
+
+def check_id(identifier: str, what: str) -> str:
+    """Make sure that an id can be a file's name: letters, digits, `_ - .`, no leading dot.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", identifier):
+        raise ConfigError(
+            f"{what}: {identifier!r} is no id; ids have letters, digits and _ - . and no leading dot"
+        )
+    return identifier
+
+
+@dataclass(frozen=True)
+class SweepAddress:
+    """Where a sweep is in W&B.
+
+    Args:
+        entity: W&B's user or team; None for the user's default one.
+        project: W&B's project.
+        sweep_id: the sweep's id.
+    """
+
+    entity: str | None
+    project: str
+    sweep_id: str
+
+    def __str__(self) -> str:
+        return f"{self.place}/{self.sweep_id}"
+
+    @property
+    def place(self) -> str:
+        """The entity and the project, as paths of runs begin."""
+        return self.project if self.entity is None else f"{self.entity}/{self.project}"
+
+    @property
+    def metadata_run(self) -> str:
+        """The id of the run that holds what dysweep knows of the sweep."""
+        return f"dysweep-{self.sweep_id}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What sweep.json holds.
+
+    Args:
+        sweep_id: the sweep's id, W&B's own if W&B serves it.
+        mode: who serves the sweep, `online` (W&B) or `offline` (the directory).
+        entity: W&B's user or team.
+        project: W&B's project.
+        run_name: template of the runs' names, or None for ids.
+        base_config: the tree that every run starts from.
+        sweep_configuration: W&B's sweep configuration, with the parameters as written.
+        space: the compiled space, as one JSON text.
+    """
+
+    sweep_id: str
+    mode: str
+    entity: str | None
+    project: str
+    run_name: str | None
+    base_config: dict[str, Any]
+    sweep_configuration: dict[str, Any]
+    space: str
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def online(self) -> bool:
+        """Whether W&B serves it."""
+        return self.mode == "online"
+
+    @property
+    def address(self) -> SweepAddress:
+        """Where it is in W&B."""
+        return SweepAddress(self.entity, self.project, self.sweep_id)
+
+    @property
+    def flat_configuration(self) -> dict[str, Any]:
+        """W&B's sweep configuration, with the flat parameters."""
+        return {**self.sweep_configuration, "parameters": self.compiled.parameters}
+
+    @classmethod
+    def from_stored(cls, stored: Any) -> Sweep:
+        """Read the content of a sweep.json.
+
+        Raises:
+            ValueError: it is damaged, or of another format version.
+        """
+        version = stored.get("format_version") if isinstance(stored, dict) else None
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"format_version is {version!r}, this dysweep reads {FORMAT_VERSION}; "
+                "use the dysweep that made it"
+            )
+        try:
+            sweep = cls(**{field.name: stored[field.name] for field in fields(cls)})
+            check_id(sweep.sweep_id, "sweep_id")
+            sweep.compiled  # noqa: B018 - a damaged space is found here, not in the first run
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"damaged or unreadable ({type(error).__name__}: {error})") from None
+        return sweep
+
+    def to_json(self) -> str:
+        """Write it as one JSON text, with which it travels."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @cached_property
+    def compiled(self) -> Space:
+        """The space, ready to resolve assignments."""
+        return Space.from_json(self.space)
+
+
+@dataclass(frozen=True)
+class SweepDirectory:
+    """A sweep's directory on a disk that all its agents share."""
+
+    path: Path
+
+    @property
+    def record_path(self) -> Path:
+        return self.path / "sweep.json"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / "sweep.lock"
+
+    @property
+    def sync_path(self) -> Path:
+        return self.path / "sync.json"
+
+    @property
+    def runs_path(self) -> Path:
+        return self.path / "runs"
+
+    def check_free(self) -> None:
+        """Make sure that no sweep is here.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        if self.record_path.exists():
+            raise ConfigError(
+                f"{self.path}: holds a sweep already; choose another directory, or give its --sweep_id"
+            )
+
+    def create(self, sweep: Sweep) -> None:
+        """Make the directory; it is a sweep once sweep.json is there, which is written last and whole.
+
+        Raises:
+            ConfigError: the directory holds a sweep already.
+            DirectoryError: it cannot be written.
+        """
+        try:
+            self.runs_path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DirectoryError(f"{self.path}: cannot be made ({error.strerror})") from None
+        if not create_atomically(self.record_path, asdict(sweep)):
+            self.check_free()
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """The sweep's record.
+
+        Raises:
+            NotFoundError: here is no sweep.
+            DirectoryError: the record is damaged, or of another format version.
+        """
+        try:
+            return Sweep.from_stored(read_json(self.record_path))
+        except FileNotFoundError:
+            raise NotFoundError(f"{self.path}: holds no sweep (sweep.json is missing)") from None
+        except DirectoryError:
+            raise
+        except ValueError as error:
+            raise DirectoryError(f"{self.record_path}: {error}") from None
+
+    def run(self, run_id: str) -> RunDirectory:
+        """Find a run.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        run = RunDirectory(self.runs_path / check_id(run_id, "run id"))
+        if not run.path.is_dir() or run.path.is_symlink():
+            known = sorted(self.run_ids())
+            more = ", ..." if len(known) > 3 else ""
+            some = f"there are {', '.join(known[:3])}{more}" if known else "none was started"
+            raise NotFoundError(f"{run_id}: no such run in {self.runs_path}; {some}")
+        return run
+
+    def run_ids(self) -> set[str]:
+        """List the runs that were ever started."""
+        try:
+            return {name for name in os.listdir(self.runs_path) if not name.startswith(".")}
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise DirectoryError(f"{self.runs_path}: cannot be read ({error.strerror})") from None
+
+    def runs(self) -> Iterator[RunDirectory]:
+        """Go through the runs in the order of their ids."""
+        try:
+            with os.scandir(self.runs_path) as entries:
+                names = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise DirectoryError(f"{self.runs_path}: cannot be read ({error.strerror})") from None
+        for name in sorted(name for name in names if not name.startswith(".")):
+            yield RunDirectory(self.runs_path / name)
+
+    def start_run(
+        self, run_id: str, assignment: dict[str, Any], name: str | None, config: dict[str, Any] | None
+    ) -> Attempt | None:
+        """Record a new run together with its first claim.
+
+        The directory is made beside and renamed, so it appears whole, and to one process only.
+
+        Args:
+            run_id: the run's id.
+            assignment: what the sweep chose for it.
+            name: what W&B calls the run; None leaves that to W&B.
+            config: the config, or None if it could not be resolved.
+
+        Returns:
+            the first attempt, or None if the run is there already.
+        """
+        beside = self.runs_path / f".{check_id(run_id, 'run id')}.{secrets.token_hex(4)}.tmp"
+        made = RunDirectory(beside)
+        try:
+            made.attempts_path.mkdir(parents=True)
+            write_json(
+                beside / "run.json",
+                {"run_id": run_id, "assignment": assignment, "name": name, "created": now()},
+            )
+            if config is not None:
+                write_json(beside / "run_config.json", config)
+            made.claim(None)
+            run = RunDirectory(self.runs_path / run_id)
+            try:
+                beside.rename(run.path)
+            except OSError:
+                if not run.path.exists():
+                    raise
+                return None
+            sync_directory(self.runs_path)
+            return Attempt(run, 1)
+        except OSError as error:
+            if isinstance(error, DirectoryError):
+                raise
+            raise DirectoryError(f"{self.runs_path}: cannot be written ({error.strerror})") from None
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,157 @@
+"""From what a user has written to a sweep that is known to be sound."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dysweep.errors import ConfigError, LanguageError, misspelt
+from dysweep.files import load_file
+from dysweep.language.base_fit import check_fit
+from dysweep.language.space import Space
+from dysweep.language.tree import copy_tree, describe, format_path, is_word
+from dysweep.language.upsert import carries_code, is_plain
+from dysweep.language.wandb_rules import check_configuration, check_parameter
+
+logger = logging.getLogger("dysweep")
+
+_METHODS = ("grid", "random", "bayes", "custom")
+_LARGER_IS_BETTER = re.compile(
+    r"(^|[^a-z])(acc|accuracy|auc|auroc|f1|score|reward|return|bleu|iou|miou|dice|psnr|ssim|recall|precision)"
+    r"([^a-z]|$)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A sweep that has not been made yet.
+
+    Args:
+        base_config: the tree that every run starts from.
+        sweep_configuration: W&B's sweep configuration, with the parameters as written.
+        space: the compiled space.
+    """
+
+    base_config: dict[str, Any]
+    sweep_configuration: dict[str, Any]
+    space: Space
+
+
+def define(
+    base_config: Any,
+    sweep_configuration: Any,
+    settings: Mapping[str, tuple[str, Any]],
+    allow_eval: bool,
+    mode: str,
+) -> Definition:
+    """Read and check a sweep: every declared value is upserted once.
+
+    Args:
+        base_config: a tree, or the path of a YAML or JSON file.
+        sweep_configuration: the same; a W&B sweep configuration, or its bare parameters.
+        settings: for keys of W&B's sweep configuration (`metric.name` for one of the metric's) the setting
+            that may give them too, and its value.
+        allow_eval: whether code in the sweep may run.
+        mode: who serves the sweep, online or offline.
+
+    Raises:
+        ConfigError: something is missing, contradicts itself, or cannot be done.
+    """
+    base = _tree(base_config, "base_config")
+    described, path = _described(sweep_configuration, settings, base)
+    check_configuration(described, mode)
+    space = Space.compile(described["parameters"], path)
+    for parameter in space.swept:
+        check_parameter(parameter, mode)
+    if not space.swept:
+        raise LanguageError(
+            format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
+        )
+    _check_alternatives(space, base, allow_eval)
+    check_fit(space, base, base_config)
+    return Definition(base, described, space)
+
+
+def _tree(value: Any, name: str) -> dict[str, Any]:
+    try:
+        tree = load_file(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    if tree is None:
+        raise ConfigError(
+            f"{name}: missing; give a mapping, or the path of a YAML or JSON file "
+            "(as a rule in the file of settings, -c FILE)"
+        )
+    copied = copy_tree(tree, (name,))
+    if not isinstance(copied, dict):
+        raise ConfigError(f"{name}: a mapping is needed, this is {describe(copied)}")
+    return copied
+
+
+def _described(
+    sweep_configuration: Any, settings: Mapping[str, tuple[str, Any]], base: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Give W&B's sweep configuration with its defaults, and where its parameters stand."""
+    given = _tree(sweep_configuration, "sweep_configuration")
+    path: tuple[str, ...] = ("sweep_configuration",)
+    if isinstance(given.get("parameters"), dict):
+        described = given
+        path = (*path, "parameters")
+    else:
+        if given.get("method") in _METHODS and "method" not in base:
+            instead = [key for key in given if misspelt(key, ["parameters"])]
+            hint = f"; did you mean it by {instead[0]!r}?" if instead else ", which holds what is swept"
+            raise ConfigError(f"sweep_configuration: `method` stands here without `parameters`{hint}")
+        described = {"parameters": given}
+    if isinstance(described.get("metric"), str):
+        raise ConfigError("sweep_configuration.metric: write it as {name: loss, goal: minimize}")
+    for key, (setting, value) in settings.items():
+        if value is not None:
+            _complete(described, key, setting, value)
+    described.setdefault("method", "grid")
+    metric = described.get("metric")
+    if isinstance(metric, dict):
+        if "name" not in metric and "goal" in metric and settings["metric.goal"][1] == metric["goal"]:
+            raise ConfigError("goal: no effect without a metric; add its name (metric: NAME)")
+        if "goal" not in metric and _LARGER_IS_BETTER.search(str(metric.get("name"))):
+            logger.warning(
+                "sweep_configuration.metric: %s has no goal, so it is minimized; add `goal`",
+                metric["name"],
+            )
+    return described, path
+
+
+def _complete(described: dict[str, Any], key: str, setting: str, value: Any) -> None:
+    """Put in a setting that is given beside the sweep configuration."""
+    place = described
+    *parents, last = key.split(".")
+    for parent in parents:
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
+    if place.setdefault(last, value) != value:
+        raise ConfigError(
+            f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {place[last]!r}; "
+            "give it once"
+        )
+
+
+def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval: bool) -> None:
+    """Upsert every declared value once, so that a broken one is found before any machine works."""
+    if carries_code(space.tree) and not allow_eval:
+        logger.warning(
+            "the sweep carries code (dy__eval): its agents need --allow_eval True, and it was not checked"
+        )
+        return
+    first = {p.name: p.encode(0) if p.values else p.node.get("min", p.node.get("mu", 1)) for p in space.swept}
+    space.resolve(base_config, first, allow_eval)
+    for parameter in space.swept:
+        in_place = not any(is_word(key) for key in parameter.path)
+        for index, value in enumerate(parameter.values):
+            if index == 0 or (in_place and is_plain(value)):
+                continue  # a number or text replaces what is there, whatever that is
+            space.resolve(base_config, {**first, parameter.name: parameter.encode(index)}, allow_eval)

@@ -1,0 +1,394 @@
+"""The upsert: a patch laid over a config, type by type.
+
+A config is a plain tree: mappings with text keys, lists, and scalars (text, numbers, booleans, None). A patch
+is such a tree too; it may also hold `Placed` values (what a sweep chose, and where in the YAML) and `KEEP`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dysweep.errors import LanguageError, text_of
+from dysweep.language.evaluate import inline_expression, load_function
+from dysweep.language.tree import (
+    EVAL,
+    GROUP,
+    INDEX_KEY,
+    INSERT,
+    OPERATIONS,
+    OVERWRITE,
+    REMOVE,
+    RESERVED,
+    UPSERT,
+    TreePath,
+    copy_tree,
+    describe,
+    format_path,
+    reserved_word,
+)
+
+
+class _Marker:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+KEEP = _Marker("KEEP")
+_MISSING = _Marker("nothing")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A part of a patch that comes from elsewhere in the YAML than from where it stands."""
+
+    value: Any
+    path: TreePath
+
+
+def upsert(
+    config: Mapping[str, Any],
+    patch: Any,
+    *,
+    allow_eval: bool = False,
+    config_path: TreePath = ("base_config",),
+    patch_path: TreePath = ("sweep_configuration",),
+) -> dict[str, Any]:
+    """Lay a patch over a config.
+
+    Args:
+        config: the tree to start from; it is copied, never changed.
+        patch: what to change; it is never changed, and nothing of it is shared with the result.
+        allow_eval: whether code in the patch (`dy__eval`) may be run.
+        config_path: where the config stands in the YAML, for messages.
+        patch_path: where the patch stands in the YAML, for messages.
+
+    Returns:
+        a new plain tree without any reserved key.
+
+    Raises:
+        LanguageError: the patch does not fit; the message names the path in the YAML.
+
+    Example:
+        >>> from dysweep import upsert
+        >>> config = {"optimizer": {"class_path": "SGD", "init_args": {"lr": 0.1}}, "layers": [8, 8]}
+        >>> upsert(config, {"optimizer": {"init_args": {"momentum": 0.9}}})["optimizer"]
+        {'class_path': 'SGD', 'init_args': {'lr': 0.1, 'momentum': 0.9}}
+        >>> upsert(config, {"layers": {"dy__list__operations": [{"dy__insert": [-1, 16]}]}})["layers"]
+        [8, 8, 16]
+    """
+    top = {"": copy_tree(config, config_path, reserved=RESERVED)}
+    try:
+        _Upsert(top, allow_eval).put_level(top, "", patch, patch_path)
+    except RecursionError:
+        raise LanguageError(format_path(patch_path), "nested too deeply, or without end") from None
+    return top[""]  # type: ignore[no-any-return]
+
+
+class _Upsert:
+    """One upsert under way: the config as it stands, and whether code may run."""
+
+    def __init__(self, top: dict[str, Any], allow_eval: bool) -> None:
+        self.top = top
+        self.allow_eval = allow_eval
+
+    def put(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
+        """Upsert onto container[key]; the container is a mapping, or a list that has this element."""
+        patch, path = _unwrap(patch, path)
+        if patch is KEEP:
+            return
+        if isinstance(patch, dict):
+            if EVAL in patch:
+                self._put_evaluated(container, key, patch, path)
+            else:
+                self._put_mapping(container, key, patch, path)
+        elif isinstance(patch, list):
+            self._put_list(container, key, patch, path)
+        elif isinstance(patch, str) and (expression := inline_expression(patch)) is not None:
+            result = self._call(expression, None, {}, _current(container, key, missing=None), path)
+            container[key] = copy_tree(result, path, RESERVED)
+        else:
+            container[key] = copy_tree(patch, path)
+
+    def put_level(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
+        """Upsert what is meant for a whole level: a group, a `dy__upsert` entry, the whole parameters."""
+        patch, path = _unwrap(patch, path)
+        if patch is KEEP:
+            return
+        fits = isinstance(patch, dict) or (
+            isinstance(patch, list) and isinstance(_current(container, key), list)
+        )
+        if not fits:
+            raise LanguageError(
+                format_path(path),
+                f"a mapping is needed here ({{}} changes nothing), this is {describe(patch)}",
+            )
+        if isinstance(patch, dict) and EVAL in patch:
+            self._only_eval(patch, path)
+            self.put_level(container, key, self._evaluate(patch[EVAL], path), (*path, EVAL))
+            self._put_entries(container, key, patch, path)
+        else:
+            self.put(container, key, patch, path)
+
+    def _put_mapping(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        current = _current(container, key)
+        if OPERATIONS in patch or any(INDEX_KEY.fullmatch(name) for name in patch):
+            self._edit_list(container, key, patch, path)
+            return
+        plain = sorted(name for name in patch if name != UPSERT and not name.startswith(GROUP))
+        if not isinstance(current, dict) and (plain or not isinstance(current, list)):
+            container[key] = {}
+        for name in plain:
+            if name in RESERVED:
+                raise reserved_word(name, path)
+            self.put(container[key], name, patch[name], (*path, name))
+        self._put_groups(container, key, patch, path)
+        self._put_entries(container, key, patch, path)
+
+    def _put_groups(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        for name in sorted((name for name in patch if name.startswith(GROUP)), key=_natural):
+            self.put_level(container, key, patch[name], (*path, name))
+
+    def _put_entries(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        if UPSERT not in patch:
+            return
+        entries, path = _unwrap(patch[UPSERT], (*path, UPSERT))
+        if entries is KEEP:
+            return
+        if not isinstance(entries, list):
+            raise LanguageError(
+                format_path(path),
+                f"{UPSERT} should be a list of mappings (a dash before each), this is {describe(entries)}",
+            )
+        for index, entry in enumerate(entries):
+            self.put_level(container, key, entry, (*path, index))
+
+    def _put_list(self, container: Any, key: Any, patch: list[Any], path: TreePath) -> None:
+        current = _current(container, key)
+        if not isinstance(current, list) or len(current) != len(patch):
+            container[key] = current = [None] * len(patch)
+        for index, item in enumerate(patch):
+            self.put(current, index, item, (*path, index))
+
+    def _edit_list(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        current = _current(container, key)
+        if not isinstance(current, list):
+            word = OPERATIONS if OPERATIONS in patch else next(filter(INDEX_KEY.fullmatch, patch))
+            raise LanguageError(
+                format_path((*path, word)),
+                f"{word} needs a list to work on, and there is {describe(current)}",
+            )
+        siblings = {name: item for name, item in patch.items() if name != OPERATIONS}
+        used = False
+        if OPERATIONS in patch:
+            used = self._operate(current, patch[OPERATIONS], siblings, path)
+        if used:
+            return
+        for name in sorted(siblings, key=_natural):
+            match = INDEX_KEY.fullmatch(name)
+            if match:
+                index = _checked_index(int(match[1]), current, (*path, name))
+                self.put(current, index, siblings[name], (*path, name))
+            elif name != UPSERT and not name.startswith(GROUP):
+                raise LanguageError(
+                    format_path((*path, name)),
+                    f"a key beside list edits, and no operation uses it; only `{OVERWRITE}: index` and "
+                    f"`{INSERT}: index` (an index alone) take the keys beside {OPERATIONS}",
+                )
+        self._put_groups(container, key, siblings, path)
+        self._put_entries(container, key, siblings, path)
+
+    def _operate(self, current: list[Any], operations: Any, siblings: dict[str, Any], path: TreePath) -> bool:
+        """Apply the list operations; tell whether one of them used the siblings."""
+        operations, operations_path = _unwrap(operations, (*path, OPERATIONS))
+        if operations is KEEP:
+            return False
+        if not isinstance(operations, list):
+            raise LanguageError(
+                format_path(operations_path), f"{OPERATIONS} should be a list, this is {describe(operations)}"
+            )
+        used = False
+        for number, placed in enumerate(operations):
+            operation, here = _unwrap(placed, (*operations_path, number))
+            if operation is KEEP:
+                continue
+            if not isinstance(operation, dict) or len(operation) != 1:
+                raise LanguageError(
+                    format_path(here),
+                    f"one operation is needed, as `{REMOVE}: 0`, `{INSERT}: [0, value]` "
+                    f"or `{OVERWRITE}: [0, value]`; this is {describe(operation)}",
+                )
+            [(word, argument)] = operation.items()
+            argument, here = _unwrap(argument, (*here, word))
+            if argument is KEEP:
+                continue
+            if word == REMOVE:
+                del current[_checked_index(argument, current, here)]
+            elif word not in (INSERT, OVERWRITE):
+                raise LanguageError(
+                    format_path(here), f"no such list operation; there are {REMOVE}, {INSERT} and {OVERWRITE}"
+                )
+            elif isinstance(argument, list):
+                self._put_pair(current, word, argument, here)
+            else:
+                used = True
+                self._put_siblings(current, word, argument, siblings, here, path)
+        return used
+
+    def _put_pair(self, current: list[Any], word: str, pair: list[Any], path: TreePath) -> None:
+        if len(pair) != 2:
+            raise LanguageError(
+                format_path(path), f"{word} takes [index, value], and here are {len(pair)} elements"
+            )
+        (index, index_path), (value, value_path) = _unwrap(pair[0], (*path, 0)), _unwrap(pair[1], (*path, 1))
+        if index is KEEP or value is KEEP:
+            return
+        new: list[Any] = [None]
+        if word == OVERWRITE:
+            index = _checked_index(index, current, index_path)
+            if isinstance(value, str):
+                new = [current[index]]
+            self.put(new, 0, value, value_path)
+            current[index] = new[0]
+        else:
+            index = _insert_index(index, current, index_path)
+            self.put(new, 0, value, value_path)
+            current.insert(index, new[0])
+
+    def _put_siblings(
+        self,
+        current: list[Any],
+        word: str,
+        index: Any,
+        siblings: dict[str, Any],
+        path: TreePath,
+        siblings_path: TreePath,
+    ) -> None:
+        if not siblings:
+            raise LanguageError(
+                format_path(path),
+                f"write `{word}: [index, value]`, or put the element's keys beside {OPERATIONS}",
+            )
+        if word == OVERWRITE:
+            index = _checked_index(index, current, path)
+        else:
+            index = _insert_index(index, current, path)
+            current.insert(index, {})
+        self.put(current, index, siblings, siblings_path)
+
+    def _put_evaluated(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        self._only_eval(patch, path)
+        form, form_path = _unwrap(patch[EVAL], (*path, EVAL))
+        result = self._evaluate(patch[EVAL], path)
+        if isinstance(form, dict) and isinstance(result, dict):
+            self.put(container, key, result, form_path)
+        else:
+            container[key] = copy_tree(result, form_path, RESERVED)
+        self._put_entries(container, key, patch, path)
+
+    def _only_eval(self, patch: dict[str, Any], path: TreePath) -> None:
+        others = sorted(set(patch) - {EVAL, UPSERT})
+        if others:
+            raise LanguageError(
+                format_path(path),
+                f"{EVAL} should be the only key of its mapping (beside it only {UPSERT}), "
+                f"here is also {others[0]!r}",
+            )
+
+    def _evaluate(self, form: Any, path: TreePath) -> Any:
+        form, path = _unwrap(form, (*path, EVAL))
+        if isinstance(form, str):
+            form = {"expression": form}
+        elif not isinstance(form, dict):
+            raise LanguageError(format_path(path), f"{EVAL} is text or a mapping, this is {describe(form)}")
+        form = {name: _unwrap(item, path)[0] for name, item in form.items()}
+        allowed = {"expression": str, "function_of_interest": str | None, "context": dict | None}
+        for name, item in form.items():
+            if name not in allowed or not isinstance(item, allowed[name]):
+                raise LanguageError(
+                    format_path((*path, name)),
+                    f"{EVAL} takes expression and function_of_interest (text) and context (a mapping)",
+                )
+        if "expression" not in form:
+            raise LanguageError(format_path(path), f"{EVAL} lacks its expression")
+        context = copy_tree(_without_places(form.get("context") or {}), (*path, "context"))
+        root = copy_tree(self.top[""], ())
+        return self._call(form["expression"], form.get("function_of_interest"), context, root, path)
+
+    def _call(
+        self, expression: str, name: str | None, context: dict[str, Any], argument: Any, path: TreePath
+    ) -> Any:
+        if not self.allow_eval:
+            raise LanguageError(
+                format_path(path),
+                "here is code (dy__eval), and code from a config runs only where it is allowed: "
+                "say allow_eval: true, or --allow_eval true, if you trust whoever wrote this sweep",
+            )
+        try:
+            result = load_function(expression, name, context)(argument)
+        except RecursionError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise LanguageError(
+                format_path(path), f"the code failed: {type(error).__name__}: {text_of(error)}"
+            ) from error
+        return copy_tree(result, path)
+
+
+def _unwrap(patch: Any, path: TreePath) -> tuple[Any, TreePath]:
+    return (patch.value, patch.path) if isinstance(patch, Placed) else (patch, path)
+
+
+def _without_places(value: Any) -> Any:
+    value, _ = _unwrap(value, ())
+    if isinstance(value, dict):
+        return {key: _without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [None if item is KEEP else _without_places(item) for item in value]
+    return value
+
+
+def _current(container: Any, key: Any, missing: Any = _MISSING) -> Any:
+    return container.get(key, missing) if isinstance(container, dict) else container[key]
+
+
+def _checked_index(index: Any, current: list[Any], path: TreePath) -> int:
+    if type(index) is not int or not -len(current) <= index < len(current):
+        raise LanguageError(
+            format_path(path),
+            f"{index!r} is no index of this list, which has {len(current)} elements (0 is the first)",
+        )
+    return index % len(current)
+
+
+def _insert_index(index: Any, current: list[Any], path: TreePath) -> int:
+    if type(index) is not int or index < min(-len(current), -1):
+        raise LanguageError(
+            format_path(path),
+            f"{index!r} is no place to insert at in this list, "
+            f"which has {len(current)} elements (-1 appends)",
+        )
+    return len(current) if index == -1 else index
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether a value is a scalar without code, which can be put anywhere."""
+    return not isinstance(value, (dict, list)) and not carries_code(value)
+
+
+def carries_code(tree: Any) -> bool:
+    """Tell whether code (`dy__eval`) stands anywhere in a tree."""
+    if isinstance(tree, dict):
+        return EVAL in tree or any(map(carries_code, tree.values()))
+    if isinstance(tree, list):
+        return any(map(carries_code, tree))
+    return isinstance(tree, str) and inline_expression(tree) is not None

@@ -1,0 +1,252 @@
+"""What W&B's own schema of a sweep configuration decides: keys, types, and bounds, checked at creation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dysweep.errors import ConfigError, LanguageError, closest
+from dysweep.language.parameter import Parameter
+from dysweep.language.tree import describe, format_path
+
+logger = logging.getLogger("dysweep")
+
+# Environment variables that lead the SDK to one certain run.
+OF_ONE_RUN = tuple(
+    f"WANDB_{name}" for name in "SWEEP_ID RUN_ID SWEEP_PARAM_PATH RESUME FORK_FROM RESUME_FROM".split()
+)
+_NOT_IN_A_PROJECT = "/\\#?%:"
+_LONGEST_PROJECT = 128
+_METHODS = ("grid", "random", "bayes", "custom")
+_GOALS = ("minimize", "maximize")
+_IMPUTE = ("latest", "best", "worst")
+_KEYS = frozenset(
+    """name description program project entity method metric metrics parameters early_terminate command
+    run_cap scheduler controller job image_uri launch kind apiVersion""".split()
+)
+_OF_WANDB_ONLY = ("early_terminate", "scheduler", "controller", "job", "image_uri", "launch")
+_HYPERBAND = ("type", "min_iter", "max_iter", "s", "eta", "strict")
+_RANGE, _NORMAL, _BETA = ("min", "max"), ("mu", "sigma"), ("a", "b")
+_TAKES: dict[str, tuple[str, ...]] = {
+    "categorical": ("values",),
+    "categorical_w_probabilities": ("values", "probabilities"),
+    "constant": ("value",),
+    "int_uniform": _RANGE,
+    "uniform": _RANGE,
+    "q_uniform": (*_RANGE, "q"),
+    "log_uniform": _RANGE,
+    "log_uniform_values": _RANGE,
+    "inv_log_uniform": _RANGE,
+    "inv_log_uniform_values": _RANGE,
+    "q_log_uniform": (*_RANGE, "q"),
+    "q_log_uniform_values": (*_RANGE, "q"),
+    "normal": _NORMAL,
+    "q_normal": (*_NORMAL, "q"),
+    "log_normal": _NORMAL,
+    "q_log_normal": (*_NORMAL, "q"),
+    "beta": _BETA,
+    "q_beta": (*_BETA, "q"),
+}
+_EXPONENTS = ("log_uniform", "inv_log_uniform", "q_log_uniform")
+
+
+def check_configuration(described: Mapping[str, Any], mode: str) -> None:
+    """Check a sweep configuration except for its parameters; warn of what has no effect.
+
+    Args:
+        described: W&B's sweep configuration.
+        mode: who serves the sweep, online or offline.
+
+    Raises:
+        ConfigError: W&B would refuse it, or it cannot work.
+    """
+    root = "sweep_configuration"
+    for key in described:
+        if key not in _KEYS:
+            raise ConfigError(f"{root}.{key}: no such key{closest(key, sorted(_KEYS))}")
+    method = described["method"]
+    if method not in _METHODS:
+        raise ConfigError(f"{root}.method: no method {method!r}{closest(str(method), _METHODS)}")
+    for key in ("name", "description", "project", "entity", "program"):
+        if described.get(key) is not None and not isinstance(described[key], str):
+            raise ConfigError(f"{root}.{key}: {described[key]!r} is not text; write it in quotes")
+    cap = described.get("run_cap")
+    if cap is not None and (type(cap) is not int or cap < 1):
+        raise ConfigError(f"{root}.run_cap: must be a whole number of at least 1, got {cap!r}")
+    if described.get("metrics") is not None:
+        logger.warning("%s.metrics: no effect; name one as metric: {name: loss, goal: minimize}", root)
+    _check_metric(described, root)
+    if described.get("early_terminate") is not None:
+        _check_early_terminate(described, f"{root}.early_terminate")
+    if mode == "offline":
+        for key in _OF_WANDB_ONLY:
+            if described.get(key) is not None:
+                logger.warning("%s.%s: no effect offline; only W&B can do this", root, key)
+    programs = [key for key in ("program", "command") if described.get(key) is not None]
+    if programs:
+        logger.warning(
+            "%s.%s: no effect; dysweep runs a function (--package MODULE --function NAME)",
+            root, f" and {root}.".join(programs),
+        )  # fmt: skip
+
+
+def _check_metric(described: Mapping[str, Any], root: str) -> None:
+    metric = described.get("metric")
+    if metric is None:
+        if described["method"] == "bayes":
+            raise ConfigError(
+                f"{root}.metric: missing, and bayes needs it; add {{name: NAME, goal: minimize}}"
+            )
+        return
+    where = f"{root}.metric"
+    if not isinstance(metric, dict) or not metric:
+        raise ConfigError(f"{where}: write it as {{name: loss, goal: minimize}}")
+    _check_keys(metric, ("name", "goal", "target", "impute", "impute_while_running"), where)
+    if not isinstance(metric.get("name"), str) or not metric["name"]:
+        raise ConfigError(f"{where}.name: the metric's name is needed, as {{name: loss, goal: minimize}}")
+    if "goal" in metric and metric["goal"] not in _GOALS:
+        raise ConfigError(f"{where}.goal: no goal {metric['goal']!r}{closest(str(metric['goal']), _GOALS)}")
+    if "target" in metric:
+        _number(metric, "target", where)
+    for key, allowed in (("impute", _IMPUTE), ("impute_while_running", (*_IMPUTE, "false"))):
+        if key in metric and metric[key] not in allowed:
+            raise ConfigError(f"{where}.{key}: {metric[key]!r} is none of {', '.join(allowed)}")
+
+
+def _check_early_terminate(described: Mapping[str, Any], where: str) -> None:
+    stopping = described["early_terminate"]
+    example = "write it as {type: hyperband, min_iter: 3}"
+    if not isinstance(stopping, dict):
+        raise ConfigError(f"{where}: {example}")
+    _check_keys(stopping, _HYPERBAND, where)
+    if stopping.get("type") != "hyperband":
+        raise ConfigError(f"{where}.type: {stopping.get('type')!r} is no type; W&B has hyperband; {example}")
+    for key in ("min_iter", "max_iter"):
+        if key in stopping and (type(stopping[key]) is not int or stopping[key] < 1):
+            raise ConfigError(f"{where}.{key}: must be a whole number of at least 1, got {stopping[key]!r}")
+    for key, more_than in (("s", 0), ("eta", 1)):
+        if key in stopping and _number(stopping, key, where) <= more_than:
+            raise ConfigError(f"{where}.{key}: must be more than {more_than}, got {stopping[key]!r}")
+    if not isinstance(stopping.get("strict", True), bool):
+        raise ConfigError(f"{where}.strict: must be true or false, got {stopping['strict']!r}")
+    if "min_iter" not in stopping and not {"max_iter", "s"} <= stopping.keys():
+        raise ConfigError(f"{where}: needs min_iter, or max_iter and s; {example}")
+    if described.get("metric") is None:
+        raise ConfigError(f"{where}: needs a metric to judge by; add metric: {{name: NAME, goal: minimize}}")
+
+
+def check_parameter(parameter: Parameter, mode: str) -> None:
+    """Check W&B's description of a swept parameter.
+
+    Args:
+        parameter: the parameter.
+        mode: who serves the sweep, online or offline.
+
+    Raises:
+        LanguageError: W&B would refuse it, or it means nothing.
+    """
+    node, where = parameter.node, format_path(parameter.path)
+    if "parameters" in node:
+        raise LanguageError(
+            f"{where}.parameters",
+            "W&B's nested `parameters` is not needed; write its keys in its place, each with `sweep: true`",
+        )
+    kind = node.get("distribution", _implied(node))
+    if not isinstance(kind, str) or kind not in _TAKES:
+        raise LanguageError(
+            f"{where}.distribution", f"no distribution {kind!r}{closest(str(kind), sorted(_TAKES))}"
+        )
+    if kind == "categorical" and "probabilities" in node:
+        raise LanguageError(
+            f"{where}.distribution", "'categorical' takes no probabilities; leave the distribution out"
+        )
+    for key in node:
+        if key != "distribution" and key not in _TAKES[kind]:
+            raise LanguageError(f"{where}.{key}", f"{kind!r} does not take it{closest(key, _TAKES[kind])}")
+    for key in {"min", "max", "values", "value", "probabilities"} & set(_TAKES[kind]):
+        if key not in node:
+            raise LanguageError(where, f"{kind!r} needs {' and '.join(_TAKES[kind])}, and {key} is missing")
+    for key in {"min", "max", "q", "mu", "sigma", "a", "b"} & node.keys():
+        _number(node, key, where)
+    for key in {"q", "sigma", "a", "b"} & node.keys():
+        if node[key] <= 0:
+            raise LanguageError(f"{where}.{key}", f"must be more than 0, got {node[key]!r}")
+    if same := parameter.same_values:
+        logger.warning("%s.values: %s are the same value, and get a run each", where, " and ".join(same))
+    if "min" in node:
+        _check_range(node, kind, where, mode)
+    if "probabilities" in node:
+        _check_probabilities(node["probabilities"], f"{where}.probabilities")
+
+
+def _implied(node: Mapping[str, Any]) -> str:
+    """Give the distribution that W&B takes where none is named."""
+    if "values" in node:
+        return "categorical_w_probabilities" if "probabilities" in node else "categorical"
+    if "value" in node:
+        return "constant"
+    return "int_uniform" if all(type(node.get(key, 0)) is int for key in _RANGE) else "uniform"
+
+
+def _check_range(node: Mapping[str, Any], kind: str, where: str, mode: str) -> None:
+    low, high = node["min"], node["max"]
+    if low > high or (low == high and mode == "online"):
+        problem = "is larger than" if low > high else "is the same as"
+        raise LanguageError(f"{where}.min", f"{low!r} {problem} max, which is {high!r}")
+    if kind == "int_uniform" and not all(type(bound) is int for bound in (low, high)):
+        raise LanguageError(where, "'int_uniform' takes whole numbers as min and max")
+    if kind.endswith("_values") and low <= 0:
+        raise LanguageError(f"{where}.min", f"{kind!r} needs more than 0, got {low!r}")
+    if kind in _EXPONENTS and low > 0:
+        logger.warning(
+            "%s: min and max of %s are exponents of e, so this draws from %s to %s; "
+            "to draw from %s to %s, write distribution: %s_values",
+            where, kind, *_drawn(kind, low, high), low, high, kind,
+        )  # fmt: skip
+    if kind.startswith("q_") and "q" not in node and not all(type(bound) is int for bound in (low, high)):
+        logger.warning("%s: without q the values are whole numbers; add q: 0.1, for example", where)
+
+
+def _drawn(kind: str, low: float, high: float) -> list[str]:
+    signs = (-high, -low) if kind.startswith("inv_") else (low, high)
+    return [f"{math.exp(bound):.4g}" if bound < 700 else "more than a number can be" for bound in signs]
+
+
+def _check_probabilities(probabilities: Any, where: str) -> None:
+    if not isinstance(probabilities, list):
+        raise LanguageError(where, "a list is needed, one number for each value")
+    for index, each in enumerate(probabilities):
+        if isinstance(each, bool) or not isinstance(each, (int, float)) or not each >= 0:
+            raise LanguageError(f"{where}[{index}]", f"must be a number of at least 0, got {each!r}")
+    if not math.isclose(sum(probabilities), 1, rel_tol=1e-6):
+        raise LanguageError(where, f"must add up to 1, and are {sum(probabilities):.6g} together")
+
+
+def _check_keys(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: no such key{closest(key, known)}")
+
+
+def _number(mapping: Mapping[str, Any], key: str, where: str) -> float:
+    value = mapping[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise LanguageError(f"{where}.{key}", f"a finite number is needed, this is {describe(value)}")
+    return value
+
+
+def check_project(name: str) -> None:
+    """Check the name of a project, as the SDK does when a run starts.
+
+    Raises:
+        ConfigError: it is too long, or has a character that W&B does not allow there.
+    """
+    if found := sorted(set(name) & set(_NOT_IN_A_PROJECT)):
+        raise ConfigError(
+            f"project: {name!r} has {' '.join(found)}; W&B allows none of {' '.join(_NOT_IN_A_PROJECT)} "
+            "there (the entity is a setting of its own)"
+        )
+    if len(name) > _LONGEST_PROJECT:
+        raise ConfigError(f"project: has {len(name)} characters; W&B allows {_LONGEST_PROJECT}")

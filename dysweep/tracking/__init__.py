@@ -1,0 +1,1 @@
+"""All that speaks with W&B: the only importers of its SDK."""

@@ -1,0 +1,187 @@
+"""Runs that W&B hands out: asked for one at a time, and those that nobody has started."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import wandb
+import yaml
+
+from dysweep.directory.sweep import SweepAddress
+from dysweep.errors import NotFoundError
+from dysweep.tracking.sdk import fetch_run, quiet_sdk, sdk_errors
+
+_RUN_ID = "WANDB_RUN_ID"
+_ASSIGNMENT_FILE = "WANDB_SWEEP_PARAM_PATH"
+_POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 12  # wandb.agent asks every 5 seconds and looks at the answer every 10
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """A run that W&B has given to this process.
+
+    Args:
+        run_id: its id.
+        assignment: what the sweep chose.
+    """
+
+    run_id: str
+    assignment: dict[str, Any]
+
+
+def assigned_runs(
+    address: SweepAddress, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
+) -> Generator[Assigned, None, None]:
+    """Ask W&B for one run after the other, as `wandb.agent` does, until the sweep is done.
+
+    `wandb.agent` works in a thread of its own, so that the caller's thread, where signals arrive, can execute
+    the runs. A run is over when the caller asks for the next one, or closes the iterator. Each call of
+    `wandb.agent` is for one run, and so ends by itself: one that goes on could only be ended by an exception
+    raised in its thread from outside, which on Python 3.11 never arrives under a debugger or coverage.
+
+    Args:
+        address: the sweep.
+        directory: where W&B puts its own folder `wandb/`.
+        stopping: tells whether to ask for no more runs.
+        when_stopped: called, from another thread, if W&B stops the run.
+
+    Raises:
+        TrackingError: W&B does not serve the sweep.
+    """
+    while not stopping():
+        with _one_run(address, directory, stopping, when_stopped) as assigned:
+            if assigned is None:
+                return
+            yield assigned
+
+
+@contextmanager
+def _one_run(
+    address: SweepAddress, directory: Path, stopping: Callable[[], bool], when_stopped: Callable[[], object]
+) -> Iterator[Assigned | None]:
+    handed: queue.Queue[Assigned | None] = queue.Queue()
+    over = threading.Event()
+    failures: list[BaseException] = []
+
+    def job() -> None:
+        if over.is_set():
+            return  # nobody waits for it any more; --resume finds the run
+        chosen = yaml.safe_load(Path(os.environ[_ASSIGNMENT_FILE]).read_text(encoding="utf-8"))
+        chosen = {key: item["value"] for key, item in chosen.items() if key != "wandb_version"}
+        try:
+            handed.put(Assigned(os.environ[_RUN_ID], chosen))
+            while not over.wait(_POLL_SECONDS):
+                pass
+        except Exception:  # this is how wandb.agent stops a run
+            when_stopped()
+            over.wait()
+
+    def work() -> None:
+        try:
+            wandb.agent(address.sweep_id, job, address.entity, address.project, count=1)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            handed.put(None)
+
+    agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
+    hooks = (
+        sys.exit,
+        sys.excepthook,
+    )  # wandb 0.31 wraps them at each start of its process
+    assigned = None
+    try:
+        with (
+            sdk_errors(f"W&B does not serve the sweep {address}"),
+            quiet_sdk(WANDB_DIR=str(directory.absolute())),  # not longer: programs of the function see it too
+        ):
+            agent.start()
+            assigned = _next_run(handed, stopping)
+            if assigned is None and failures:
+                raise failures[0]
+        yield assigned
+    finally:
+        over.set()
+        if assigned is not None:
+            with quiet_sdk():
+                agent.join()
+        sys.exit, sys.excepthook = hooks
+
+
+def _next_run(handed: queue.Queue[Assigned | None], stopping: Callable[[], bool]) -> Assigned | None:
+    """Wait for the next run; one that is under way when the process is told to stop is still taken."""
+    patience = float(_PATIENCE_SECONDS)
+    while patience > 0:
+        try:
+            return handed.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            patience -= _POLL_SECONDS if stopping() else 0
+    return None
+
+
+def unstarted_runs(address: SweepAddress, known: Collection[str], seconds: float) -> list[str]:
+    """List the runs that W&B has given out, and that no process has ever started.
+
+    Args:
+        address: the sweep.
+        known: ids of runs that need not be looked at.
+        seconds: how long ago they were given out at least.
+
+    Raises:
+        TrackingError: W&B could not be asked.
+    """
+    given_out = {"sweep": address.sweep_id, "state": {"$in": ["pending", "crashed"]}}
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
+        runs = wandb.Api({"entity": address.entity}).runs(address.place, filters=given_out, per_page=1000)
+        return [
+            run.id
+            for run in runs
+            if run.id not in known and _age(run.created_at) >= seconds and "dy_config" not in run.config
+        ]
+
+
+def _age(created: str) -> float:
+    """Give the seconds since a time as W&B writes it: ISO 8601 in UTC, with or without a zone."""
+    then = datetime.fromisoformat(created.replace("Z", "+00:00"))
+    then = then if then.tzinfo is not None else then.replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - then).total_seconds()
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run as W&B knows it.
+
+    Args:
+        name: its display name.
+        state: its state, in W&B's words.
+        sweep_id: the sweep that it belongs to.
+        config: its config.
+    """
+
+    name: str
+    state: str
+    sweep_id: str | None
+    config: dict[str, Any]
+
+
+def load_run(address: SweepAddress, run_id: str) -> KnownRun:
+    """Ask W&B for a run.
+
+    Raises:
+        NotFoundError: there is no such run.
+        TrackingError: W&B could not be asked.
+    """
+    run = fetch_run(address, run_id)
+    if run is None:
+        raise NotFoundError(f"{run_id}: W&B has no such run in {address.place}")
+    return KnownRun(run.name, run.state, run.sweep_name, dict(run.config))

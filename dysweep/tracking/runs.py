@@ -1,0 +1,347 @@
+"""One W&B run of a sweep: started, shared with the function's own `wandb` calls, ended."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
+
+import wandb
+from wandb.integration import gym, tensorboard
+from wandb.sdk import wandb_helper
+
+from dysweep.directory.runs import RunDirectory
+from dysweep.directory.sweep import Sweep
+from dysweep.text import short, short_value
+from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
+
+logger = logging.getLogger("dysweep")
+
+_DATA_DIR = "WANDB_DATA_DIR"
+_LIVE = ("sync_tensorboard", "tensorboard", "monitor_gym")
+_TAKEN = ("name", "tags", "notes", "job_type", "group", *_LIVE)
+_CONFIG = ("config", "config_exclude_keys", "config_include_keys")
+_WITHOUT_WORD = (*_CONFIG, "reinit", "resume", "force", "anonymous", "allow_val_change")
+_AGGREGATES = frozenset(["min", "max", "mean", "best", "first", "last", "sum"])
+_KINDS = {str: "text", bool: "a boolean", list: "a list", type(None): "null"}
+_said: set[str] = set()
+_searched: set[str] = set()
+_places: list[tuple[dict[str, Any], str]] = []
+
+
+class TrackedRun:
+    """A W&B run of a sweep, from its start to its end.
+
+    Args:
+        sweep: the sweep that it belongs to. If W&B serves it, W&B hears of the run now, else by `wandb sync`,
+            with the sweep's id as the run's group.
+        run: the run's directory, where W&B puts its own folder `wandb/`.
+        assignment: what the sweep chose, in the run's config.
+        name: the run's name; None if W&B chooses it.
+        config: the tree, kept as `dy_config` in the run's config, below the assignment.
+        from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
+        when_stopped: called, from another thread, if W&B stops the run.
+
+    Attributes:
+        other_values: what was logged and is no number, with its kind, once the run has ended.
+
+    Raises:
+        TrackingError: W&B did not start the run.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        run: RunDirectory,
+        assignment: Mapping[str, Any],
+        name: str | None,
+        config: Mapping[str, Any],
+        *,
+        from_scratch: bool = False,
+        when_stopped: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._folder = run.path
+        self._online = sweep.online
+        self._locked = {**assignment, "dy_config": dict(config)}
+        self._place: dict[str, Any] = {"id": run.run_id, "entity": sweep.entity, "project": sweep.project}
+        self._settings: dict[str, Any] = {"silent": True, "reinit": "finish_previous"}
+        if name:
+            self._place["name"] = name
+        if sweep.online:
+            self._settings |= {"mode": "online", "sweep_id": sweep.sweep_id, "stop_fn": when_stopped}
+        else:
+            self._settings["mode"] = "offline"
+            self._place["group"] = sweep.sweep_id
+        self._given: dict[str, Any] = {}
+        self._ended: list[wandb.Run] = []
+        self.other_values: dict[str, str] = {}
+        self._process = os.getpid()
+        resume = None if from_scratch else "allow"
+        with (
+            sdk_errors(f"W&B did not start the run {run.run_id}"),
+            quiet_sdk() if sweep.online else nullcontext(),
+        ):
+            try:
+                self.run = self._start(wandb.init, {}, resume)
+            except ConnectionError:  # W&B's process was killed after the last run
+                _leave_service()
+                self.run = self._start(wandb.init, {}, resume)
+
+    def _start(self, init: Callable[..., wandb.Run], config: dict[str, Any], resume: str | None) -> wandb.Run:
+        forget_one_run()  # of the agent's environment: the SDK would ignore ours
+        run = init(
+            **{**self._given, **self._place},
+            config={**config, **self._locked},
+            dir=self._folder,
+            resume=resume,
+            settings=wandb.Settings(**self._settings),
+        )
+        # As under W&B's own agent, config.update() in the function does not change what the sweep has chosen.
+        config_of_run: Any = run.config
+        config_of_run.update_locked(self._locked, user="sweep", _allow_val_change=True)
+        return run
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Let `wandb.init()` in the function give this run, as it does under W&B's own agent."""
+        init, teardown, login = wandb.init, wandb.teardown, wandb.login
+        settings = wandb.setup().settings.model_copy()
+
+        def joining_init(*args: Any, **kwargs: Any) -> wandb.Run:
+            try:
+                given = inspect.signature(init).bind(*args, **kwargs).arguments
+            except TypeError:
+                return init(*args, **kwargs)  # whose own error names it
+            reinit = given.get("reinit") or _set_in(given.get("settings")).get("reinit")
+            if reinit == "create_new" or os.getpid() != self._process:
+                return init(*args, **kwargs)
+            given |= _in_settings(given.pop("settings", None))
+            return self._join(init, {name: value for name, value in given.items() if value is not None})
+
+        def finishing_teardown(*args: Any, **kwargs: Any) -> None:
+            if os.getpid() == self._process:
+                self.run.finish()  # the SDK would drop its summary
+            teardown(*args, **kwargs)
+
+        def done_login(*args: Any, **kwargs: Any) -> bool:
+            # The SDK warns of a login after init and returns False; under its own agent it would come before.
+            return self._online if os.getpid() == self._process else login(*args, **kwargs)
+
+        own = {init: joining_init, teardown: finishing_teardown, login: done_login}
+        _replace_everywhere(own)
+        if not self._online:
+            # Artifacts wait here for the upload, which may come from another host with another home folder.
+            os.environ.setdefault(_DATA_DIR, str(self._folder / "wandb"))
+        meanwhile = wandb.setup().settings
+        meanwhile.reinit = "return_previous"  # for who has imported `init` itself, and in notebooks
+        meanwhile.mode = self._settings["mode"]
+        meanwhile.project = self._place["project"]
+        meanwhile.entity = self._place["entity"] or meanwhile.entity
+        meanwhile.show_info = False
+        meanwhile.root_dir = str(self._folder)
+        try:
+            yield
+        finally:
+            _replace_everywhere({ours: sdks for sdks, ours in own.items()})
+            changed = wandb.setup().settings
+            for name in wandb.Settings.model_fields:
+                if getattr(changed, name) != getattr(settings, name):
+                    setattr(changed, name, getattr(settings, name))
+
+    def _join(self, init: Callable[..., wandb.Run], given: dict[str, Any]) -> wandb.Run:
+        parse: Any = wandb_helper.parse_config
+        config = parse(
+            given.get("config", {}), given.get("config_exclude_keys"), given.get("config_include_keys")
+        )
+        self._given |= {name: given[name] for name in _TAKEN if name in given}
+        if wandb.run is self.run:
+            self._take(given, config)
+        else:
+            self._ended.append(self.run)
+            self.run = self._start(init, config, "allow")
+        self._say_what_differs(config)
+        self._say_what_is_not_used(given)
+        return self.run
+
+    def _take(self, given: Mapping[str, Any], config: dict[str, Any]) -> None:
+        run: Any = self.run
+        run.config.setdefaults(config)
+        if given.get("sync_tensorboard") or given.get("tensorboard"):
+            if not wandb.patched["tensorboard"]:
+                tensorboard.patch()
+        if given.get("monitor_gym") and not wandb.patched["gym"]:
+            monitor: Any = gym.monitor
+            monitor()
+        # The SDK has no setters for these two (0.31); the next one sends them all.
+        private = run._settings
+        private.run_job_type = given.get("job_type", private.run_job_type)
+        private.run_group = self._place.get("group", given.get("group", private.run_group))
+        if "notes" in given:
+            run.notes = given["notes"]
+        if "tags" in given:
+            run.tags = tuple(dict.fromkeys((*(run.tags or ()), *given["tags"])))
+        if {"name", "job_type", "group"} & given.keys():
+            run.name = self._place.get("name", given.get("name", run.name))
+
+    def _say_what_differs(self, config: Mapping[str, Any]) -> None:
+        """Name defaults of the function that are not what the run has; its own variables still have them."""
+        chosen = {name: value for name, value in self._locked.items() if name != "dy_config"}
+        tree = {name: value for name, value in self._locked["dy_config"].items() if name not in chosen}
+        for known, told in ((chosen, "the sweep has chosen"), (tree, "the run's config has")):
+            others = [
+                name for name, value in config.items()
+                if name in known and known[name] != value and not isinstance(known[name], (dict, list))
+            ]  # fmt: skip
+            if others and told not in _said:
+                _said.add(told)
+                logger.warning(
+                    "wandb.init in the function: its config has %s, and %s %s; use wandb.config, or what the "
+                    "function got as config",
+                    short({name: config[name] for name in others}),
+                    told,
+                    short({name: known[name] for name in others}),
+                )
+
+    def _say_what_is_not_used(self, given: Mapping[str, Any]) -> None:
+        run = self.run
+        taken = {
+            **self._given, **self._place,
+            "project": run.project, "entity": run.entity, "id": run.id, "mode": self._settings["mode"],
+        }  # fmt: skip
+        unused = [
+            name for name, value in given.items() if name not in _WITHOUT_WORD and taken.get(name) != value
+        ]
+        if unsaid := [name for name in unused if name not in _said]:
+            _said.update(unsaid)
+            words = ", ".join(f"{name}={short_value(repr(given[name]))}" for name in unsaid)
+            logger.warning(
+                "wandb.init in the function: %s not used, as the run is the sweep's; "
+                "reinit='create_new' starts another run beside it",
+                words,
+            )
+
+    def mark_preempted(self) -> None:
+        """Tell W&B that the run, if it is unfinished, ends because its process has to."""
+        if wandb.run is self.run:
+            with suppress(wandb.errors.UsageError):  # the main thread has finished it meanwhile
+                self.run.mark_preempting()
+
+    def end(self, exit_code: int, preempted: bool) -> dict[str, float]:
+        """End the run, also if the function has finished it itself.
+
+        Args:
+            exit_code: 0 for success.
+            preempted: tell W&B that it was preempted.
+
+        Returns:
+            the final numeric metrics, nested ones with dotted names, without W&B's own.
+        """
+        try:
+            if preempted:
+                self.mark_preempted()
+            self.run.finish(exit_code=exit_code)
+        except Exception as error:  # for example its process was killed, as memory ran out
+            reason = str(error) or type(error).__name__
+            logger.warning(
+                "%s: W&B has not ended the run (%s); its last metrics are lost", self.run.id, reason
+            )
+            _leave_service()
+        metrics: dict[str, float] = {}
+        for run in (*self._ended, self.run):
+            summary = _final_summary(run)
+            metrics |= _numbers(summary)
+            self.other_values |= {
+                key: _KINDS[type(value)]
+                for key, value in summary.items()
+                if not key.startswith("_") and type(value) in _KINDS
+            }
+        return dict(sorted(metrics.items()))
+
+
+def _replace_everywhere(functions: Mapping[Any, Any]) -> None:
+    """Replace functions of the SDK, also in modules that have imported them: `from wandb import init`."""
+    for names, name in _places_of(functions):
+        names[name] = functions[names[name]]
+
+
+def _places_of(functions: Collection[Any]) -> list[tuple[dict[str, Any], str]]:
+    """Find where modules keep functions; each module is searched once, as there are thousands."""
+    identities = set(map(id, functions))
+    for module in sys.modules.keys() - _searched:
+        _searched.add(module)
+        if not module.startswith("wandb."):
+            names = getattr(sys.modules[module], "__dict__", {})
+            _places.extend((names, name) for name, value in list(names.items()) if id(value) in identities)
+    return [(names, name) for names, name in _places if id(names.get(name)) in identities]
+
+
+def _set_in(settings: Any) -> dict[str, Any]:
+    """Return what a call has set in `settings=`, a mapping or the SDK's Settings."""
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    return {name: getattr(settings, name) for name in getattr(settings, "model_fields_set", ())}
+
+
+def _in_settings(settings: Any) -> dict[str, Any]:
+    """Return what is in `settings=` as arguments of init; what is none of them stays named below settings."""
+    given = _set_in(settings)
+    arguments = {
+        name: given.pop(f"run_{name}", None) for name in ("name", "tags", "notes", "job_type", "group")
+    }
+    arguments |= {name: given.pop(name, None) for name in _LIVE}
+    others = sorted(given.keys() - {"reinit", "resume", "anonymous"})
+    return {name: value for name, value in arguments.items() if value} | (
+        {"settings": others} if others else {}
+    )
+
+
+def tell_end(sweep: Sweep, run: RunDirectory, finished: bool) -> None:
+    """Tell W&B how a run has ended, and that it is in the sweep, without executing it.
+
+    Raises:
+        TrackingError: W&B could not be told.
+    """
+    record = run.record()
+    tracked = TrackedRun(sweep, run, record["assignment"], record.get("name"), run.config() or {})
+    tracked.end(0 if finished else 1, preempted=False)
+
+
+def _leave_service() -> None:
+    """Let the SDK start its process anew."""
+    try:
+        wandb.teardown()
+    except Exception as error:  # it tells the one that is dead; wandb 0.31 raises ConnectionResetError
+        logger.debug("%r", error)
+    wandb.run = None  # otherwise wandb.agent finishes it once more, which raises in its thread
+
+
+def _final_summary(run: wandb.Run) -> dict[str, Any]:
+    # A finished run keeps its summary, but the SDK's public `run.summary` does not give it any more.
+    from wandb.sdk.lib import proto_util
+
+    response = getattr(run, "_final_summary", None)
+    return proto_util.dict_from_proto_list(response.item) if response is not None else {}
+
+
+def _numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Give the numbers that people have logged: no sizes of media, no strings.
+
+    What `define_metric(name, summary="max")` has kept is `name.max`, and `name` too if it is the only one.
+    """
+    numbers: dict[str, float] = {}
+    for key, value in summary.items():
+        if not prefix and key.startswith("_"):
+            continue
+        if isinstance(value, Mapping):
+            if "_type" not in value:
+                nested = _numbers(value, f"{prefix}{key}.")
+                if len(nested) == 1 and value.keys() <= _AGGREGATES:
+                    numbers[prefix + key] = next(iter(nested.values()))
+                numbers |= nested
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            numbers[prefix + key] = value
+    return numbers

@@ -1,0 +1,155 @@
+"""W&B's SDK: its errors in one line, its talk kept quiet, its environment variables."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import wandb
+
+from dysweep.directory.sweep import SweepAddress
+from dysweep.errors import ConfigError, DysweepError, TrackingError
+from dysweep.language.wandb_rules import OF_ONE_RUN
+
+ENTITY = "WANDB_ENTITY"
+PROJECT = "WANDB_PROJECT"
+_SERVICE = "WANDB_SERVICE"
+_LEFT_BY_THE_SDK = (ENTITY, PROJECT, "WANDB_DIR")
+
+
+def check_environment() -> None:
+    """Check W&B's environment variables, which the SDK refuses only when a run starts.
+
+    Raises:
+        ConfigError: one has a value that the SDK does not accept.
+    """
+    for name, value in os.environ.items():
+        if name.startswith("WANDB_") and name not in OF_ONE_RUN:
+            try:
+                wandb.Settings().update_from_env_vars({name: value})
+            except Exception as error:  # pydantic's, whose text is made for developers, or the SDK's own
+                reason = error.errors()[0]["msg"] if hasattr(error, "errors") else str(error)
+                shown = "its value" if "KEY" in name else repr(value)
+                raise ConfigError(f"{name}: W&B does not accept {shown} ({reason})") from None
+
+
+@contextmanager
+def sdk_errors(what: str) -> Iterator[None]:
+    """Talk to the SDK, and report whatever it raises, of many and undocumented kinds, as one line."""
+    _leave_the_service_of_another_process()
+    try:
+        yield
+    except DysweepError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TrackingError(f"{what}: {_explained(reason)}") from error
+
+
+def _leave_the_service_of_another_process() -> None:
+    """A service that a parent process has started would not notice when this process dies."""
+    token = os.environ.get(_SERVICE, "")  # "3-<pid of who started it>-unix-<path>"
+    if token.split("-")[1:2] != [str(os.getpid())]:
+        os.environ.pop(_SERVICE, None)
+
+
+def _explained(reason: str) -> str:
+    """Add how to mend it to what the SDK says."""
+    if "API key" in reason or "No authentication" in reason or "not logged in" in reason:
+        log_in = "" if "wandb login" in reason else "; run `wandb login`"
+        return f"{reason.rstrip('.')}{log_in}{_otherwise(', or work without an account')}"
+    if "did not respond in time" in reason or "connect" in reason.lower():
+        address = wandb.setup().settings.base_url
+        return f"{address} cannot be reached ({reason.rstrip('.')}){_otherwise('; to work without it')}"
+    return reason
+
+
+def _otherwise(text: str) -> str:
+    return "" if os.environ.get("WANDB_MODE") == "offline" else f"{text}: WANDB_MODE=offline"
+
+
+@contextmanager
+def quiet_sdk(**environment: str) -> Iterator[None]:
+    """Keep the SDK from writing beside our messages, and undo what it changes in its environment variables.
+
+    Args:
+        environment: variables to set meanwhile.
+    """
+    environment["WANDB_SHOW_INFO"] = "false"
+    before = {name: os.environ.get(name) for name in (*OF_ONE_RUN, *_LEFT_BY_THE_SDK, *environment)}
+    for name in OF_ONE_RUN:  # they would make the SDK ignore which run is asked for
+        os.environ.pop(name, None)
+    forget_one_run()
+    informed = wandb.setup().settings.show_info
+    os.environ.update(environment)
+    _set_informed(False)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        _set_informed(informed)
+
+
+def forget_one_run() -> None:
+    """Take out of the SDK's settings what it has read in the environment of a certain run or sweep."""
+    settings = wandb.setup().settings
+    for variable in OF_ONE_RUN:
+        setattr(settings, variable.removeprefix("WANDB_").lower(), None)
+
+
+def _set_informed(informed: bool) -> None:
+    settings = wandb.Settings(show_info=informed)
+    wandb.setup(settings=settings)
+    wandb.termsetup(settings, None)
+
+
+def log_in(entity: str | None) -> str | None:
+    """Make sure that W&B can be reached and knows the user.
+
+    Args:
+        entity: W&B's user or team; None for the user's default one.
+
+    Returns:
+        the entity.
+
+    Raises:
+        TrackingError: W&B could not be reached, or does not know the user.
+    """
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
+        api = wandb.Api({"entity": entity})
+        return entity or api.default_entity
+
+
+def fetch_run(address: SweepAddress, run_id: str) -> Any:
+    """Ask W&B for a run; return None if there is none."""
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
+        try:
+            return wandb.Api({"entity": address.entity}).run(f"{address.place}/{run_id}")
+        except (ValueError, wandb.errors.CommError) as error:
+            if "could not find run" in str(error).lower():
+                return None
+            raise
+
+
+def wandb_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `wandb`, with its own logs put away."""
+    with TemporaryDirectory() as logs:
+        return subprocess.run(
+            [sys.executable, "-m", "wandb", *arguments],
+            env={**_without_one_run(os.environ), "WANDB_DIR": logs},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+
+def _without_one_run(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in OF_ONE_RUN}

@@ -1,0 +1,222 @@
+"""Takes an offline sweep to W&B: uploads its runs, and makes a sweep there that holds them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import wandb
+from filelock import FileLock, Timeout
+
+from dysweep.directory.heartbeat import Watch
+from dysweep.directory.runs import Attempt, RunDirectory, State
+from dysweep.directory.sweep import SweepAddress, SweepDirectory
+from dysweep.errors import ConfigError, DirectoryError, TrackingError
+from dysweep.files import create_atomically, read_json
+from dysweep.text import counted
+from dysweep.tracking.runs import tell_end
+from dysweep.tracking.sdk import log_in, quiet_sdk, sdk_errors, wandb_command
+from dysweep.tracking.sweeps import create_sweep
+
+logger = logging.getLogger("dysweep")
+
+_FOLDERS_AT_A_TIME = 100
+_CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
+_HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
+
+
+def sync(directory: SweepDirectory, entity: str | None, project: str | None, lease: float) -> SweepAddress:
+    """Upload what has ended since the last time; what W&B has already is not sent again.
+
+    Which runs are in which sweep is asked of W&B, so an interruption at any point is mended by the next time.
+
+    Args:
+        directory: the sweep's directory.
+        entity: W&B's user or team; None for the one of the last time, or of the sweep, or the default one.
+        project: W&B's project; None for the one of the last time, or of the sweep.
+        lease: seconds without a heartbeat after which a process on another host counts as dead.
+
+    Returns:
+        the sweep in W&B.
+
+    Raises:
+        ConfigError: W&B serves the sweep itself, no run has ended, or another process is at it.
+        TrackingError: W&B did not take the runs or the sweep.
+    """
+    sweep = directory.sweep
+    if sweep.online:
+        raise ConfigError(f"sweep_id: {sweep.sweep_id} is served by W&B, where its runs are already")
+    with _alone(directory.sync_path.with_suffix(".lock")):
+        ended = _ended_runs(directory, lease)
+        if not ended:
+            raise ConfigError(f"{directory.path}: no run has ended yet, so there is nothing to sync")
+        place = _place(directory, entity, project)
+        logger.info("%s to %s", counted(len(ended), "run"), place.place)
+        _upload([folder for folders in ended.values() for folder in folders], place)
+        return _sweep_with(directory, place, list(ended))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{path.parent}: another dysweep_sync is at work here; wait for it") from None
+    except NotImplementedError:
+        pass  # no locks on this file system
+    except OSError as error:
+        raise DirectoryError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, list[Path]]:
+    """Find the runs that have ended, each with its folders to upload."""
+    ended: dict[RunDirectory, list[Path]] = {}
+    unseen: dict[Attempt, list[Path]] = {}
+    running = 0
+    for run in directory.runs():
+        try:
+            # Whatever is there before a run is seen to have ended was written by attempts that have ended.
+            folders = folders_to_upload(run.path)
+            last = run.last_attempt()
+            state = State.PENDING if last is None else last.state()
+            if last is not None and last.unseen():
+                unseen[last] = folders
+        except DirectoryError as error:
+            logger.error("%s; the run is left out", error)
+            continue
+        running += state is State.RUNNING
+        if state not in (State.RUNNING, State.PENDING):
+            ended[run] = folders
+    if unseen:
+        logger.info("watching %d runs of other hosts for up to %.0f s", len(unseen), lease)
+    dead = Watch(lease).wait(unseen)
+    ended.update({last.run: unseen[last] for last in dead})
+    if running > len(dead):
+        logger.info("%d still running: sync again when they have ended", running - len(dead))
+    return ended
+
+
+def _upload(folders: list[Path], place: SweepAddress) -> None:
+    for start in range(0, len(folders), _FOLDERS_AT_A_TIME):
+        for folder, problem in upload(folders[start : start + _FOLDERS_AT_A_TIME], place):
+            logger.warning("%s: not taken whole: %s", folder, problem)
+        logger.info("uploaded %d/%d", min(start + _FOLDERS_AT_A_TIME, len(folders)), len(folders))
+
+
+def _place(directory: SweepDirectory, entity: str | None, project: str | None) -> SweepAddress:
+    """Decide at the first time where the runs are taken to; elsewhere those of before would be missing."""
+    sweep = directory.sweep
+    entity_by_default = sweep.entity or os.environ.get("WANDB_ENTITY")
+    first = {
+        "entity": log_in(entity or entity_by_default),
+        "project": project or sweep.project,
+    }
+    create_atomically(directory.sync_path, first)
+    kept = read_json(directory.sync_path)
+    place = SweepAddress(kept["entity"], kept["project"], sweep.sweep_id)
+    if (entity or place.entity, project or place.project) != (place.entity, place.project):
+        raise ConfigError(
+            f"{directory.sync_path}: the runs are taken to {place.place}; leave out --entity and --project"
+        )
+    return place
+
+
+def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunDirectory]) -> SweepAddress:
+    """Find the sweep that W&B has of this directory, or make it, and put the runs into it."""
+    listed = runs_of_group(place, place.sweep_id)
+    there = [run for run in ended if run.run_id in listed]
+    if not there:
+        raise TrackingError(f"W&B lists none of the runs in {place.place}; try again, or look there")
+    if len(there) < len(ended):
+        missing = sorted({run.run_id for run in ended} - listed.keys())
+        logger.warning("W&B does not list %d of the runs: %s", len(missing), ", ".join(missing[:5]))
+    sweeps = Counter(sweep_id for sweep_id, _ in listed.values() if sweep_id is not None)
+    if not sweeps:
+        configuration = {"name": place.sweep_id, **directory.sweep.flat_configuration}
+        names = [run.run_id for run in there]
+        return create_sweep(configuration, place.entity, place.project, prior_runs=names)
+    path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
+    in_wandb = replace(
+        directory.sweep, mode="online", entity=path.entity, project=path.project, sweep_id=path.sweep_id
+    )
+    outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]
+    for number, run in enumerate(outside, start=1):
+        tell_end(in_wandb, run, finished=run.state() is State.FINISHED)
+        if number % 10 == 0 or number == len(outside):
+            logger.info("put into the sweep %d/%d", number, len(outside))
+    return path
+
+
+def _is_outside(run: RunDirectory, sweep_id: str, listed_sweep: str | None, listed_state: str) -> bool:
+    """Tell whether a run has to be put into the sweep, or was while this was interrupted."""
+    return listed_sweep != sweep_id or (run.state() is State.FINISHED and listed_state != State.FINISHED)
+
+
+def folders_to_upload(directory: Path) -> list[Path]:
+    """List the offline W&B runs below a directory that are not in W&B yet, each a folder, oldest first."""
+    return [
+        folder
+        for folder in sorted(directory.glob("wandb/offline-run-*"))
+        if any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb")) and _waits(folder)
+    ]
+
+
+def _waits(folder: Path) -> bool:
+    return not any(folder.glob("*.wandb.synced"))
+
+
+def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str]]:
+    """Bring offline W&B runs to W&B.
+
+    Args:
+        folders: their folders.
+        place: the entity and project.
+
+    Returns:
+        the folders of which W&B did not take everything, each with the reason.
+    """
+    owner = [] if place.entity is None else ["--entity", place.entity]
+    shown = wandb_command("sync", "--project", place.project, *owner, *map(str, folders))
+    cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
+    problems = []
+    for folder in filter(_waits, folders):
+        if folder.name in cut_off:
+            problems.append((folder, "its end is missing, as its process was killed; W&B has the rest"))
+            for file in folder.glob("*.wandb"):  # what can be read must not be sent again
+                file.with_name(f"{file.name}.synced").touch()
+        elif len(folders) > 1:  # one that cannot be read at all keeps the others from being sent
+            problems += upload([folder], place)
+        else:
+            problems.append((folder, " ".join(shown.stdout.split())[-300:]))
+    return problems
+
+
+def runs_of_group(place: SweepAddress, group: str) -> dict[str, tuple[str | None, str]]:
+    """List the runs of a group, each with the id of its sweep and its state.
+
+    Args:
+        place: the entity and project.
+        group: the runs' group.
+
+    Raises:
+        TrackingError: W&B could not be asked.
+    """
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
+        runs = wandb.Api({"entity": place.entity}).runs(place.place, filters={"group": group}, per_page=1000)
+        try:
+            return {run.id: (run.sweep_name, run.state) for run in runs}
+        except ValueError as error:
+            if "could not find project" in str(error).lower():
+                return {}
+            raise

@@ -1,0 +1,199 @@
+"""A sweep seen before it is made: its parameters, and what its runs will be."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from dysweep.errors import ConfigError, LanguageError, misspelt
+from dysweep.files import dump_yaml, user_path
+from dysweep.language.definition import Definition
+from dysweep.language.points import Grid
+from dysweep.language.tree import RESERVED, TreePath, format_path
+from dysweep.language.upsert import carries_code
+from dysweep.text import short_value
+
+logger = logging.getLogger("dysweep")
+
+_COMPARED_RUNS = 2_000
+_WRITTEN_RUNS = 10_000
+_LONGEST_VALUES = 80
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a sweep would be.
+
+    Args:
+        definition: the sweep.
+        grid: its points; None if W&B chooses them.
+        allow_eval: whether code in the sweep may run.
+    """
+
+    definition: Definition
+    grid: Grid | None
+    allow_eval: bool
+
+    def assignments(self) -> Iterator[dict[str, Any]]:
+        """Give the grid's points one after the other; without a grid one example."""
+        if self.grid is None:
+            yield {
+                p.name: p.encode(0) if p.values else p.node.get("min", 1) for p in self.definition.space.swept
+            }
+            return
+        for index in range(self.grid.size):
+            yield self.grid.assignment(index)
+
+    def configs(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Give each assignment with its config.
+
+        Raises:
+            LanguageError: a combination of values does not fit.
+        """
+        for assignment in self.assignments():
+            yield assignment, self.config(assignment)
+
+    def config(self, assignment: dict[str, Any]) -> dict[str, Any]:
+        """Give the config of an assignment.
+
+        Raises:
+            LanguageError: this combination of values does not fit.
+        """
+        return self.definition.space.resolve(self.definition.base_config, assignment, self.allow_eval)
+
+    def parameters(self) -> list[tuple[str, str, str]]:
+        """Give for each parameter its name, its path in the YAML, and its values or distribution."""
+        described = self.definition.space.parameters
+        return [
+            (parameter.name, format_path(parameter.path), values_of(described[parameter.name]))
+            for parameter in self.definition.space.swept
+        ]
+
+    def write_configs(self, folder: pathlib.Path, limit: int | None) -> int:
+        """Write configs as YAML files `0001.yaml`, ... and give how many.
+
+        Args:
+            folder: where to; it has to be new or empty.
+            limit: how many at most.
+
+        Raises:
+            ConfigError: the folder is not empty or cannot be written, or the grid is too large.
+            LanguageError: a combination of values does not fit.
+        """
+        size = 1 if self.grid is None else self.grid.size
+        if limit is None and size > _WRITTEN_RUNS:
+            raise ConfigError(f"--dry_run_dir: the grid has {size} runs; say how many to write (--limit N)")
+        try:
+            folder = user_path(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise ConfigError(f"--dry_run_dir: {folder} is not empty")
+            written = 0
+            for written, (assignment, config) in enumerate(self.configs(), start=1):
+                comment = f"# {json.dumps(assignment, ensure_ascii=False)}\n"
+                text = comment + dump_yaml(config)
+                (folder / f"{written:04d}.yaml").write_text(text, encoding="utf-8")
+                if written == limit:
+                    break
+        except OSError as error:
+            raise ConfigError(f"--dry_run_dir: {folder}: cannot be written ({error.strerror})") from None
+        return written
+
+    def warn(self) -> None:
+        """Warn of what is doubtful in the first 2,000 points: no config, the same config, misspelt keys."""
+        if carries_code(self.definition.space.tree) and not self.allow_eval:
+            return
+        first: dict[str, int] = {}
+        equal: list[tuple[int, int]] = []
+        broken: list[LanguageError] = []
+        added: dict[str, tuple[str, Iterable[str]]] = {}
+        place = 0
+        for place, assignment in enumerate(islice(self.assignments(), _COMPARED_RUNS), start=1):
+            try:
+                config = self.config(assignment)
+            except LanguageError as error:
+                broken.append(error)
+                continue
+            added.update(_added_keys(self.definition.base_config, config))
+            known = first.setdefault(json.dumps(config, sort_keys=True), place)
+            if known != place:
+                equal.append((known, place))
+        for path, (key, beside) in added.items():
+            if meant := misspelt(key, [*beside, *RESERVED]):
+                logger.warning("%s: the sweep adds this key to the config; did you mean %r?", path, meant)
+        if broken:
+            logger.warning("%d of %d runs will fail: %s", len(broken), place, broken[0])
+        if equal:
+            logger.warning(
+                "%d of %d runs have the same config as another one, runs %d and %d for example",
+                len(equal), place, *equal[0],
+            )  # fmt: skip
+
+
+def values_of(parameter: dict[str, Any], most: int = 8) -> str:
+    """Write for people what a flat parameter can be: its values, or its distribution."""
+    values = parameter.get("values", [parameter["value"]] if "value" in parameter else None)
+    if values is None:
+        return " ".join(f"{key} {short_value(value)}" for key, value in parameter.items())
+    shown: list[str] = []
+    for value in values[:most]:
+        shown.append(short_value(value))
+        if len(shown) > 1 and sum(map(len, shown)) > _LONGEST_VALUES:
+            shown.pop()
+            break
+    more = f", ... ({len(values)} values)" if len(values) > len(shown) else ""
+    return ", ".join(shown) + more
+
+
+def differences(base: Any, config: Any, path: TreePath = ()) -> Iterator[tuple[str, str | None, str | None]]:
+    """Give where a config differs from the base: path, old and new value as JSON; None where it has none.
+
+    Where a class is replaced (`class_path`), the old one's arguments that it keeps are given as well, twice.
+    """
+    if isinstance(base, dict) and isinstance(config, dict):
+        for key in [*config, *(key for key in base if key not in config)]:
+            below = (*path, key)
+            if key not in base:
+                yield format_path(below), None, _flow(config[key])
+            elif key not in config:
+                yield format_path(below), _flow(base[key]), None
+            else:
+                yield from differences(base[key], config[key], below)
+                if key == "init_args" and base.get("class_path") != config.get("class_path"):
+                    yield from _kept(base[key], config[key], below)
+    elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
+        for index, (old, new) in enumerate(zip(base, config, strict=True)):
+            yield from differences(old, new, (*path, index))
+    elif type(base) is not type(config) or _flow(base) != _flow(config):
+        yield format_path(path), _flow(base), _flow(config)
+
+
+def _kept(base: Any, config: Any, path: TreePath) -> Iterator[tuple[str, str, str]]:
+    if isinstance(base, dict) and isinstance(config, dict):
+        for key, value in config.items():
+            if key in base and _flow(base[key]) == _flow(value):
+                yield format_path((*path, key)), _flow(value), _flow(value)
+
+
+def _added_keys(
+    base: Any, config: Any, path: TreePath = ()
+) -> Iterator[tuple[str, tuple[str, Iterable[str]]]]:
+    """Give the paths of keys that the base lacks, with the key and those that the base has there."""
+    if isinstance(base, dict) and isinstance(config, dict):
+        for key, value in config.items():
+            if key in base:
+                yield from _added_keys(base[key], value, (*path, key))
+            else:
+                yield format_path((*path, key)), (key, base)
+    elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
+        for index, (old, new) in enumerate(zip(base, config, strict=True)):
+            yield from _added_keys(old, new, (*path, index))
+
+
+def _flow(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,219 @@
+"""What `dysweep_status` draws: a bar, counts, and tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from datetime import datetime, timezone
+from itertools import islice
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dysweep.directory.runs import State
+from dysweep.errors import LanguageError
+from dysweep.text import ago, count, counted, duration, last_line, short, short_path, short_value
+from dysweep.views.preview import Preview, differences
+from dysweep.views.status import RunStatus, SweepStatus
+
+_COLOURS = {
+    State.FINISHED.value: "green",
+    State.RUNNING.value: "cyan",
+    State.FAILED.value: "red",
+    State.CRASHED.value: "red",
+    State.PREEMPTED.value: "yellow",
+    State.KILLED.value: "magenta",
+    State.PENDING.value: "dim",
+}
+_WIDTH_OF_FILES = 1000
+_BAR_WIDTH = 40
+_LONGEST_TEXT = 100
+_LONGEST_TREE = 400
+_LONGEST_PATH = 80
+_SHOWN_RUNS = 20
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_OF_SILENCE = 60
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does where rich has no part in it; rich itself exits with 1."""
+        raise BrokenPipeError
+
+
+def show(drawn: RenderableType) -> None:
+    """Draw on stdout; lines are not broken where they go to a file or a pipe."""
+    console().print(drawn)
+
+
+def console() -> Console:
+    """Give the console that writes to stdout."""
+    return _Console(
+        width=None if sys.stdout.isatty() else _WIDTH_OF_FILES,
+        highlight=False,
+        soft_wrap=False,
+        markup=False,  # a value may hold [/INST] or :smile:
+        emoji=False,
+    )
+
+
+def watch(look: Callable[[], SweepStatus]) -> SweepStatus:
+    """Draw a sweep again and again until nothing is running or pending any more."""
+    screen = console()
+    before = None
+    with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
+        while True:
+            status = look()
+            if live is not None:
+                live.update(sweep(status), refresh=True)
+            elif status.counts != before:  # a file or a pipe gets what is new
+                screen.print(sweep(status))
+            before = status.counts
+            if not {State.RUNNING.value, State.PENDING.value} & status.counts.keys():
+                return status
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def sweep(status: SweepStatus) -> Group:
+    """Draw a sweep: a bar and counts, then what needs attention, then what is running."""
+    name = status.sweep.sweep_configuration.get("name")
+    title = Text(f"sweep {status.sweep.sweep_id}", style="bold")
+    title.append(f"  {name}" if name else "", style="not bold")
+    title.append(f"  {status.sweep.mode}  {short_path(status.directory)}", style="not bold dim")
+    parts: list[RenderableType] = [title, _bar(status)]
+    attention = [run for run in status.runs if run.state in (State.FAILED, State.CRASHED, State.PREEMPTED)]
+    parts += _section("needs attention", attention, _attention_row)
+    parts += [Text(each, style="red") for each in status.damaged]
+    running = [run for run in status.runs if run.state == State.RUNNING]
+    parts += _section("running", running, _running_row)
+    return Group(*parts)
+
+
+def preview(seen: Preview, most: int) -> Group:
+    """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
+    many = "as many runs as W&B chooses" if seen.grid is None else counted(seen.grid.size, "run")
+    table = Table.grid(padding=(0, 2))
+    for name, path, values in seen.parameters():
+        table.add_row(f"  {short_value(name)}", Text(short_value(path, _LONGEST_PATH), style="dim"), values)
+    parts: list[RenderableType] = [Text(many, style="bold"), table]
+    for place, assignment in enumerate(islice(seen.assignments(), most), start=1):
+        parts.append(Text(f"run {place}: {short(assignment)}", style="bold"))
+        try:
+            config = seen.config(assignment)
+        except LanguageError as error:
+            parts.append(Text(f"  will fail: {error}", style="red"))
+            continue
+        for path, *changed in differences(seen.definition.base_config, config):
+            old, new = map(_tree, changed)
+            line = Text(f"  {short_value(path, _LONGEST_PATH)}: ")
+            if old == new:
+                parts.append(line.append(f"{old} (kept)", style="dim"))
+                continue
+            line.append("" if old is None else old, style="red")
+            line.append(" -> " if None not in (old, new) else "", style="dim")
+            parts.append(line.append("(removed)" if new is None else new, style="green"))
+    return Group(*parts)
+
+
+def _tree(written: str | None) -> str | None:
+    """Shorten a tree that is written as JSON: a text to its two ends, other trees only if they are huge."""
+    most = _LONGEST_TEXT if written is not None and written.startswith('"') else _LONGEST_TREE
+    return None if written is None else short_value(written, most)
+
+
+def _bar(status: SweepStatus) -> RenderableType:
+    counts = status.counts
+    finished = counts.get(State.FINISHED.value, 0)
+    shown = Table.grid(padding=(0, 2))
+    words = Text()
+    for state, number in counts.items():
+        words.append(f"{count(number)} {state}", style=_COLOURS[state]).append("  ")
+    if status.total is None:
+        shown.add_row(words)
+    else:
+        done = _COLOURS[State.FINISHED.value]
+        bar = ProgressBar(status.total, finished, width=_BAR_WIDTH, complete_style=done, finished_style=done)
+        shown.add_row(bar, f"{finished}/{count(status.total)}", words)
+    return shown
+
+
+def _section(
+    title: str, runs: list[RunStatus], row: Callable[[RunStatus], Iterable[str | Text]]
+) -> list[RenderableType]:
+    if not runs:
+        return []
+    table = Table.grid(padding=(0, 2))
+    for run in runs[:_SHOWN_RUNS]:
+        table.add_row(*row(run))
+    more = len(runs) - _SHOWN_RUNS
+    left = [Text(f"  and {more} more; --runs lists all", style="dim")] if more > 0 else []
+    return [Text(f"{title}:", style="bold"), table, *left]
+
+
+def _state(run: RunStatus) -> Text:
+    return Text(run.state, style=_COLOURS[run.state])
+
+
+def _attention_row(run: RunStatus) -> list[str | Text]:
+    attempts = f"{run.attempts} attempt{'s' if run.attempts != 1 else ''}"
+    reason = f"{run.error['type']}: {run.error['message']}" if run.error else f"on {run.host}"
+    return [
+        f"  {run.run_id}",
+        _state(run),
+        f"given up after {attempts}" if run.set_aside else attempts,
+        f"{ago(run.ended or run.started)} ago",
+        last_line(reason),
+    ]
+
+
+def _running_row(run: RunStatus) -> list[str | Text]:
+    job = f"job {run.slurm_job_id}" if run.slurm_job_id else ""
+    place = f"{run.host} {job}".strip()
+    silent = f", silent for {ago(run.sign_of_life)}" if _is_silent(run) else ""
+    return [f"  {run.run_id}", place, f"since {ago(run.started)}{silent}", short(run.assignment)]
+
+
+def _is_silent(run: RunStatus) -> bool:
+    if run.sign_of_life is None:
+        return False
+    quiet = datetime.now(timezone.utc) - datetime.fromisoformat(run.sign_of_life)
+    return quiet.total_seconds() > _SECONDS_OF_SILENCE
+
+
+def runs(status: SweepStatus) -> Table:
+    """Draw all runs, one in a line."""
+    table = Table.grid(padding=(0, 2))
+    for run in status.runs:
+        table.add_row(
+            run.run_id,
+            _state(run),
+            f"{run.attempts}x",
+            "" if run.seconds is None else duration(run.seconds),
+            short(run.assignment),
+            short(run.metrics),
+        )
+    return table
+
+
+def sweeps(found: list[SweepStatus]) -> Table:
+    """Draw sweeps, one in a line."""
+    table = Table.grid(padding=(0, 2))
+    for status in found:
+        counts = status.counts
+        of_all = "" if status.total is None else f"/{count(status.total)}"
+        others = ", ".join(
+            f"{count(number)} {state}" for state, number in counts.items() if state != State.FINISHED
+        )
+        table.add_row(
+            status.sweep.sweep_id,
+            str(status.sweep.sweep_configuration.get("name") or ""),
+            status.sweep.mode,
+            Text(f"{counts.get(State.FINISHED.value, 0)}{of_all} finished", style="green"),
+            others,
+        )
+    return table

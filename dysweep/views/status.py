@@ -1,0 +1,373 @@
+"""A sweep directory read for people and scripts: what has finished, what runs, what needs attention."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from dysweep.directory.legacy import NAME, OldRun, find_old, is_old, old_runs, unadopted
+from dysweep.directory.liveness import Owner
+from dysweep.directory.runs import Attempt, End, RunDirectory, State
+from dysweep.directory.sweep import Sweep, SweepDirectory
+from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.language.points import Grid
+from dysweep.text import as_on_a_terminal, short_value
+
+_COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
+_SHOWN_ROWS = 50
+_COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
+
+
+@dataclass(frozen=True)
+class AttemptStatus:
+    """One execution of a run.
+
+    Args:
+        outcome: running, finished, failed, preempted, killed or crashed.
+        host: where; None while its claim is still empty.
+        pid: the process.
+        slurm_job_id: its SLURM job.
+        started: when it began, ISO 8601 in UTC.
+        ended: when it ended; if it crashed, when it gave its last sign of life.
+    """
+
+    outcome: str
+    host: str | None
+    pid: int | None
+    slurm_job_id: str | None
+    started: str | None
+    ended: str | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run, as its files say.
+
+    Args:
+        run_id: its id.
+        name: its name in W&B; None if W&B chose it.
+        state: pending, running, finished, failed, preempted, killed or crashed.
+        set_aside: whether it is given up: it has failed or crashed so often that `resume` leaves it alone.
+        assignment: what the sweep chose.
+        attempts: how often it was started.
+        host: where its last attempt runs or ran.
+        slurm_job_id: the SLURM job of the last attempt.
+        sign_of_life: when its heartbeat changed last, if it is running, by the file system's clock.
+        started: when its last attempt began, ISO 8601 in UTC.
+        ended: when its last attempt ended.
+        seconds: how long its attempts took, together, as far as their ends are known.
+        error: type and message of what the function raised, if it failed.
+        metrics: the final numeric metrics.
+        history: its attempts, the last one at the end.
+    """
+
+    run_id: str
+    state: str
+    name: str | None = None
+    set_aside: bool = False
+    assignment: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    host: str | None = None
+    slurm_job_id: str | None = None
+    sign_of_life: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    seconds: float | None = None
+    error: dict[str, str] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: tuple[AttemptStatus, ...] = ()
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """A sweep and all its runs.
+
+    Args:
+        directory: the sweep's directory.
+        sweep: its record.
+        total: how many runs it has in all; None if W&B decides.
+        runs: the runs that were started, in the order of their ids.
+        damaged: what is wrong with runs that cannot be read.
+
+    Example:
+        >>> import dysweep, wandb
+        >>> def train(config, checkpoint_dir):
+        ...     wandb.log({"loss": config["lr"] ** 2})
+        >>> sweep_id = dysweep.dysweep_run_resume(
+        ...     mode="offline",
+        ...     base_config={"seed": 0},
+        ...     sweep_configuration={"lr": {"sweep": True, "values": [1, 2, 3]}},
+        ... )
+        >>> dysweep.dysweep_run_resume(sweep_id=sweep_id, function=train, count=2)
+        >>> sweep = dysweep.open_sweep(sweep_id)
+        >>> sweep.counts
+        {'pending': 1, 'finished': 2}
+        >>> [(run.assignment["lr"], run.metrics["loss"]) for run in sweep.runs]
+        [(1, 1), (2, 4)]
+        >>> sweep.config(sweep.runs[0].run_id)
+        {'seed': 0, 'lr': 1}
+        >>> list(sweep.to_dataframe()["loss"])
+        [1, 4]
+    """
+
+    directory: Path
+    sweep: Sweep
+    total: int | None
+    runs: tuple[RunStatus, ...]
+    damaged: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of runs in each state; pending ones have not been started yet."""
+        counts = Counter(run.state for run in self.runs)
+        waiting = 0 if self.total is None else max(0, self.total - len(self.runs) - len(self.damaged))
+        counts[State.PENDING.value] += waiting
+        return {state.value: counts[state.value] for state in State if counts[state.value]}
+
+    def to_json(self) -> str:
+        """Write everything as one JSON text; keys are only ever added. NaN and infinity are null."""
+        sweep = self.sweep
+        return json.dumps(
+            {
+                "sweep_id": sweep.sweep_id,
+                "mode": sweep.mode,
+                "entity": sweep.entity,
+                "project": sweep.project,
+                "directory": str(self.directory),
+                "total": self.total,
+                "counts": self.counts,
+                "damaged": list(self.damaged),
+                "runs": [_strict(asdict(run)) for run in self.runs],
+            },
+            indent=1,
+            allow_nan=False,
+        )
+
+    def rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Give one row for each run, with its parameters and final metrics, and the columns' names.
+
+        A metric that has the name of another column is called `metric.NAME`.
+        """
+        parameters = [parameter.name for parameter in self.sweep.compiled.swept]
+        metrics = sorted({name for run in self.runs for name in run.metrics})
+        before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "error"]
+        header = [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
+        rows = []
+        for run in self.runs:
+            error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
+            row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
+            row += [run.assignment.get(name) for name in parameters]
+            row += [getattr(run, column) for column in _COLUMNS_AFTER]
+            rows.append([*row, error, *(run.metrics.get(name) for name in metrics)])
+        return header, rows
+
+    def config(self, run_id: str) -> dict[str, Any]:
+        """Read the config of a run.
+
+        Raises:
+            NotFoundError: there is no such run, or it has no config.
+        """
+        directory = SweepDirectory(self.directory)
+        old = find_old(directory, run_id)
+        config = directory.run(run_id).config() if old is None else old.config
+        if config is None:
+            raise NotFoundError(f"{run_id}: its config could not be made")
+        return config
+
+    def to_dataframe(self) -> Any:
+        """Give a pandas DataFrame with a row for each run: assignment, state, durations, final metrics.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ConfigError("to_dataframe needs pandas: pip install pandas") from None
+        header, rows = self.rows()
+        return pandas.DataFrame(rows, columns=header).set_index("run_id")
+
+    def _repr_html_(self) -> str:
+        header, rows = self.rows()
+        table = "".join(f"<tr>{_cells(line)}</tr>" for line in [header, *rows[:_SHOWN_ROWS]])
+        counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
+        more = f"<p>and {len(rows) - _SHOWN_ROWS} more runs</p>" if len(rows) > _SHOWN_ROWS else ""
+        return f"<p><b>sweep {escape(self.sweep.sweep_id)}</b>: {counts}</p><table>{table}</table>{more}"
+
+    def to_csv(self) -> str:
+        """Write one row for each run, as CSV with a header."""
+        header, rows = self.rows()
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([header, *rows])
+        return text.getvalue()
+
+
+def _strict(tree: Any) -> Any:
+    """Return a tree as every parser of JSON takes it, which knows no NaN and no infinity."""
+    if isinstance(tree, dict):
+        return {key: _strict(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_strict(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _cells(line: list[Any]) -> str:
+    return "".join(map(_cell, line))
+
+
+def _cell(value: Any) -> str:
+    whole = "" if value is None else str(value)
+    shown = short_value(whole)
+    title = f' title="{escape(whole)}"' if shown != whole else ""
+    return f"<td{title}>{escape(shown)}</td>"
+
+
+def read_status(directory: SweepDirectory, max_attempts: int, details: bool = True) -> SweepStatus:
+    """Read a sweep's directory, without any network.
+
+    Args:
+        directory: the sweep's directory.
+        max_attempts: how often a run may fail or crash before it is given up.
+        details: of finished runs read more than that they have finished, which takes twice as long.
+
+    Raises:
+        NotFoundError: here is no sweep.
+        DirectoryError: its record is damaged.
+    """
+    old = is_old(directory)
+    sweep = unadopted(directory) if old else directory.sweep
+    runs = _unadopted_runs(directory) if old else []
+    damaged = []
+    for run in directory.runs():
+        try:
+            runs.append(_run_status(run, max_attempts, details))
+        except DirectoryError as error:
+            damaged.append(str(error))
+    total = None if old else _total(sweep)
+    return SweepStatus(directory.path, sweep, total, tuple(runs), tuple(damaged))
+
+
+def _total(sweep: Sweep) -> int | None:
+    try:
+        return Grid.of(sweep.compiled, sweep.sweep_configuration).size
+    except ConfigError:
+        return None
+
+
+def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatus:
+    last = run.last_attempt()
+    if not details and last is not None:
+        end = last.end()
+        if end is not None and end.outcome is State.FINISHED:
+            return RunStatus(
+                run.run_id, str(end.outcome), attempts=last.number, ended=end.ended, metrics=end.metrics
+            )
+    record = run.record()
+    attempts = [] if last is None else _up_to(last)
+    ends = [(attempt, attempt.owner(), attempt.end()) for attempt in attempts]
+    _, owner, end = ends[-1] if ends else (None, None, None)
+    state = end.outcome if end else State.PENDING if last is None else last.state()
+    spans = [_seconds(its.started, its_end.ended) for _, its, its_end in ends if its and its_end]
+    return RunStatus(
+        run_id=run.run_id,
+        name=record.get("name"),
+        state=str(state),
+        set_aside=last is not None and last.given_up(state, max_attempts),
+        assignment=record["assignment"],
+        attempts=len(attempts),
+        host=owner.host if owner else None,
+        slurm_job_id=owner.slurm_job_id if owner else None,
+        sign_of_life=_changed(last.heartbeat_path) if last is not None and state is State.RUNNING else None,
+        started=owner.started if owner else None,
+        ended=end.ended if end else None,
+        seconds=round(sum(spans), 3) if spans else None,
+        error=end.error if end else None,
+        metrics=end.metrics if end else {},
+        history=tuple(_attempt_status(*each, state if each[0] is last else State.CRASHED) for each in ends),
+    )
+
+
+def _unadopted_runs(directory: SweepDirectory) -> list[RunStatus]:
+    known = directory.run_ids()
+    return [_old_run_status(run) for run in old_runs(directory.path) if run.run_id not in known]
+
+
+def _old_run_status(run: OldRun) -> RunStatus:
+    return RunStatus(
+        run_id=run.run_id,
+        state=str(run.state),
+        attempts=1,
+        host=NAME,
+        started=run.started,
+        ended=run.ended,
+        error=run.error,
+        history=(AttemptStatus(str(run.state), NAME, None, None, run.started, run.ended),),
+    )
+
+
+def _up_to(last: Attempt) -> list[Attempt]:
+    return [Attempt(last.run, number) for number in range(1, last.number)] + [last]
+
+
+def _attempt_status(
+    attempt: Attempt, owner: Owner | None, end: End | None, state_without_end: State
+) -> AttemptStatus:
+    crashed = end is None and state_without_end is State.CRASHED
+    return AttemptStatus(
+        outcome=str(end.outcome if end else state_without_end),
+        host=owner.host if owner else None,
+        pid=owner.pid if owner else None,
+        slurm_job_id=owner.slurm_job_id if owner else None,
+        started=owner.started if owner else None,
+        ended=end.ended if end else _changed(attempt.heartbeat_path) if crashed else None,
+    )
+
+
+def _changed(path: Path) -> str | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat()
+    except OSError:
+        return None
+
+
+def _seconds(started: str, ended: str) -> float:
+    try:
+        return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
+    except (TypeError, ValueError) as error:
+        raise DirectoryError(f"{started!r} or {ended!r} is no time: {error}") from None
+
+
+def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
+    """Read all sweeps below a root directory, the newest last.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    new = sorted(root.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    old = [path for path in sorted(root.glob("checkpoints-*")) if is_old(SweepDirectory(path))]
+    if not new and not old:
+        raise NotFoundError(f"default_root_dir: no sweep below {root}")
+    directories = [SweepDirectory(path) for path in (*old, *(path.parent for path in new))]
+    return [read_status(directory, max_attempts, details=False) for directory in directories]
+
+
+def last_log(directory: SweepDirectory, run_id: str) -> str:
+    """Return what the last attempt of a run has printed, as a terminal shows it.
+
+    Raises:
+        NotFoundError: there is no such run, or it has not been started.
+    """
+    if old := find_old(directory, run_id):
+        return as_on_a_terminal(old.log)
+    last = directory.run(run_id).last_attempt()
+    if last is None or not last.log_path.exists():
+        raise NotFoundError(f"{run_id}: it has not been started, so there is no log")
+    return as_on_a_terminal(last.log_path.read_bytes().decode("utf-8", errors="replace"))
