@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dysweep import __version__
-from dysweep.errors import ConfigError, closest, misspelt
-from dysweep.files import dump_yaml, load_file, parse_yaml
+from dysweep.errors import ConfigError, closest
+from dysweep.files import dump_yaml, parse_yaml
+from dysweep.overrides import override, take_tree_overrides
 from dysweep.settings import (
     CREATE,
     RUN,
     STATUS,
     SYNC,
-    TREES,
     ResumableSweepConfig,
     at_least_one,
     checked,
@@ -45,6 +45,51 @@ _ABOUT = {
     SYNC: "Upload an offline sweep to W&B: its runs that have ended, and a sweep that holds them. "
     "Repeat it when more runs have ended.",
     STATUS: "Show a sweep, or all sweeps, from their directories; no network is needed.",
+}
+
+
+COMMANDS = {"create": CREATE, "run": RUN, "status": STATUS, "sync": SYNC}
+_EXAMPLES = {
+    CREATE: "dysweep create -c config.yaml",
+    RUN: "dysweep run --package train --function main --sweep_id ab12",
+    STATUS: "dysweep status --sweep_id ab12",
+    SYNC: "dysweep sync --sweep_id ab12 --project study",
+}
+_COMPLETED_BY = {
+    "ID": {"bash": "_dysweep_sweeps", "zsh": "_dysweep_sweeps"},
+    "RUN": {"bash": "_dysweep_runs", "zsh": "_dysweep_runs"},
+    "FILE": {"bash": "_shtab_compgen_files", "zsh": "_files"},
+    "DIR": {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"},
+}
+_LISTED = """
+_dysweep_root() {
+  local root=dysweep_logs word last
+  for word in "$@"; do
+    [ "$last" = --default_root_dir ] && root=$word
+    last=$word
+  done
+  echo "$root"
+}
+_dysweep_listed() {  # sweeps or runs, the words of the command line
+  local kind=$1 root; shift; root=$(_dysweep_root "$@")
+  if [ "$kind" = sweeps ]; then
+    find "$root" -maxdepth 1 -name 'checkpoints-*' 2> /dev/null | sed 's/.*checkpoints-//'
+  else
+    find "$root" -maxdepth 3 -path '*/checkpoints-*/runs/*' ! -name '.*' 2> /dev/null | sed 's/.*runs.//'
+  fi
+}
+"""
+_IDS = {
+    "bash": _LISTED
+    + """
+_dysweep_sweeps() { compgen -W "$(_dysweep_listed sweeps "${COMP_WORDS[@]}")" -- "$1"; }
+_dysweep_runs() { compgen -W "$(_dysweep_listed runs "${COMP_WORDS[@]}")" -- "$1"; }
+""",
+    "zsh": _LISTED
+    + """
+_dysweep_sweeps() { compadd -- ${(f)"$(_dysweep_listed sweeps $words)"} }
+_dysweep_runs() { compadd -- ${(f)"$(_dysweep_listed runs $words)"} }
+""",
 }
 
 
@@ -113,6 +158,15 @@ class StatusOptions:
     )
 
 
+def overview() -> str:
+    """Write the commands for people, each with what it does and an example."""
+    lines = ["usage: dysweep COMMAND [options]", ""]
+    for word, command in COMMANDS.items():
+        about = _ABOUT[command].partition(". ")[0].rstrip(".")
+        lines += [f"  {word:<7} {about}", f"          {_EXAMPLES[command]}"]
+    return "\n".join([*lines, "", "dysweep COMMAND --help lists a command's options."])
+
+
 def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, Any]]:
     """Read the arguments of a command that takes settings of a sweep.
 
@@ -120,24 +174,29 @@ def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, 
         the command's own options, the words of run_additional_args, and the settings: the file's, overridden
         by the command line's.
     """
-    argv, overrides = _take_tree_overrides(argv)
-    given = _given(command, (Options, ResumableSweepConfig), argv)
+    argv, overrides = take_tree_overrides(argv)
+    given = _given(command, argv)
     additional = given.pop("run_additional_args", [])
     options = checked({name: given.pop(name) for name in settings_of(Options) if name in given}, Options)
     settings = {} if options.config is None else load_settings(options.config)
     settings.update(given)
     for path, value in overrides:
-        _override(settings, path, value)
+        override(settings, path, value)
     return options, additional, settings
 
 
 def parse_status(argv: list[str]) -> StatusOptions:
     """Read the arguments of `dysweep_status`."""
-    return checked(_given(STATUS, (StatusOptions,), argv), StatusOptions)
+    return checked(_given(STATUS, argv), StatusOptions)
 
 
-def _given(command: str, kinds: Collection[type], argv: list[str]) -> dict[str, Any]:
+def _kinds_of(command: str) -> tuple[type, ...]:
+    return (StatusOptions,) if command == STATUS else (Options, ResumableSweepConfig)
+
+
+def _given(command: str, argv: list[str]) -> dict[str, Any]:
     """Return what a command line gives, each value checked."""
+    kinds = _kinds_of(command)
     parser, options = _parser(command, kinds)
     of_kind = {name: kind for kind in kinds for name in settings_of(kind)}
     argv = _with_switch_values(argv, [name for name, kind in of_kind.items() if is_switch(kind, name)])
@@ -172,14 +231,20 @@ def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list
         "--print_completion",
         action=_PrintCompletion,
         default=SUPPRESS,
-        choices=["bash", "zsh", "tcsh"],
-        help="print what makes the shell complete this command",
+        choices=["bash", "zsh"],
+        help="print what makes the shell complete all commands, with ids of sweeps and runs",
     )
     options = ["--help", "--version", "--print_completion"]
     if command == CREATE:
         text = "print the file's JSON schema, for editors"
         parser.add_argument("--print_schema", action=_PrintSchema, nargs=0, default=SUPPRESS, help=text)
         options.append("--print_schema")
+    return parser, [*options, *_add_arguments(parser, command, kinds)]
+
+
+def _add_arguments(parser: argparse.ArgumentParser, command: str, kinds: Collection[type]) -> list[str]:
+    """Add the settings that a command takes to a parser, and list their options."""
+    options = []
     for kind in kinds:
         for name, (each, known) in settings_of(kind).items():
             if command not in known.used_by:
@@ -191,7 +256,7 @@ def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list
             more: dict[str, Any] = {"choices": choices} if choices else {}
             if name == "run_additional_args":
                 more["nargs"] = "+"
-            parser.add_argument(
+            action: Any = parser.add_argument(
                 *(["-c"] if name == "config" else []),
                 f"--{name}",
                 type=str,
@@ -200,8 +265,10 @@ def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list
                 help=f"{known.help}{default}".replace("%", "%%"),
                 **more,
             )
+            if known.metavar in _COMPLETED_BY:
+                action.complete = _COMPLETED_BY[known.metavar]
             options.append(f"--{name}")
-    return parser, options
+    return options
 
 
 class _PrintSchema(Action):
@@ -218,10 +285,31 @@ class _PrintCompletion(Action):
     """Prints a shell's completion script, and ends."""
 
     def __call__(self, parser: Any, _: Any, shell: Any, *__: Any) -> None:
-        if find_spec("shtab") is None:
-            raise ConfigError('--print_completion: it needs shtab: pip install "dysweep[completion]"')
-        print(parser.get_completion_script(f"shtab-{shell}"))
+        print(completion(shell))
         raise SystemExit(0)
+
+
+def completion(shell: str) -> str:
+    """Write the script with which a shell completes all commands, ids of sweeps and runs included.
+
+    Args:
+        shell: bash or zsh.
+
+    Raises:
+        ConfigError: shtab is not installed.
+    """
+    if find_spec("shtab") is None:
+        raise ConfigError('--print_completion: it needs shtab: pip install "dysweep[completion]"')
+    import shtab
+
+    whole = argparse.ArgumentParser(prog="dysweep", description="Sweeps over configuration trees.")
+    subcommands = whole.add_subparsers()
+    parsers = [whole]
+    for word, command in COMMANDS.items():
+        parsers.append(argparse.ArgumentParser(prog=command, description=_ABOUT[command]))
+        for parser in (subcommands.add_parser(word, help=_ABOUT[command]), parsers[-1]):
+            _add_arguments(parser, command, _kinds_of(command))
+    return "\n".join([_IDS[shell], *(shtab.complete(parser, shell) for parser in parsers)])
 
 
 def _with_switch_values(argv: list[str], switches: Collection[str]) -> list[str]:
@@ -238,25 +326,6 @@ def _with_switch_values(argv: list[str], switches: Collection[str]) -> list[str]
             word = f"{flag}={value.lower()}"
         words.append(word)
     return words
-
-
-def _take_tree_overrides(argv: list[str]) -> tuple[list[str], list[tuple[list[str], Any]]]:
-    """Take `--base_config.trainer.lr 1e-3` out of the arguments, its value read as YAML."""
-    words: list[str] = []
-    overrides = []
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith(tuple(f"--{tree}." for tree in TREES)):
-            words.append(word)
-            continue
-        flag, equals, value = word.partition("=")
-        if not equals:
-            if not rest:
-                raise ConfigError(f"{flag}: a value is missing")
-            value = rest.pop(0)
-        overrides.append((flag[2:].split("."), parse_yaml(value, flag)))
-    return words, overrides
 
 
 def _refuse_unknown_options(argv: list[str], command: str, known: list[str]) -> None:
@@ -304,27 +373,6 @@ def commented(settings: dict[str, Any]) -> str:
             comment = textwrap.fill(words, 100, initial_indent="# ", subsequent_indent="# ")
             parts.append(f"{comment}\n{dump_yaml({name: chosen[name]})}")
     return "\n".join(parts)
-
-
-def _override(settings: dict[str, Any], path: list[str], value: Any) -> None:
-    tree = settings.get(path[0])
-    node: Any = load_file(tree) if isinstance(tree, str) else {} if tree is None else tree
-    settings[path[0]] = node
-    for depth, key in enumerate(path[1:], start=1):
-        place: Any = int(key) if isinstance(node, list) and key.isdecimal() else key
-        if isinstance(node, list) and (not isinstance(place, int) or place >= len(node)):
-            raise ConfigError(
-                f"--{'.'.join(path)}: {'.'.join(path[:depth])} is a list with {len(node)} elements"
-            )
-        if isinstance(node, dict) and place not in node and (meant := misspelt(key, node)):
-            logger.warning("--%s: a new key; did you mean %r?", ".".join(path[: depth + 1]), meant)
-        if depth == len(path) - 1:
-            node[place] = value
-        else:
-            below = node[place] if isinstance(node, list) else node.get(place)
-            if not isinstance(below, (dict, list)):
-                below = node[place] = {}
-            node = below
 
 
 def additional_arguments(words: list[str]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import errno
 import io
 import logging
 import os
-import select
 import shlex
 import signal
 import sys
@@ -17,20 +16,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dysweep import parallel
+from dysweep import __version__, parallel
 from dysweep.agents.capture import split_output
 from dysweep.agents.functions import function_named
 from dysweep.agents.ranks import refuse_ranks
-from dysweep.arguments import Options, StatusOptions, additional_arguments, commented, parse, parse_status
+from dysweep.arguments import (
+    COMMANDS,
+    Options,
+    StatusOptions,
+    additional_arguments,
+    commented,
+    completion,
+    overview,
+    parse,
+    parse_status,
+)
 from dysweep.creation import create as create_sweep
 from dysweep.creation import location_of, preview
 from dysweep.directory.location import Location
 from dysweep.directory.runs import RESUMABLE, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
-from dysweep.errors import ConfigError, DysweepError, Preempted
+from dysweep.errors import ConfigError, DysweepError, Preempted, closest
 from dysweep.files import user_path
 from dysweep.language.points import Grid
-from dysweep.log import discard, said_on_stderr, say
+from dysweep.log import discard, is_stdout_closed, open_closed_streams, said_on_stderr, say
 from dysweep.settings import CREATE, RUN, STATUS, SYNC, ResumableSweepConfig, read_settings
 from dysweep.text import counted, short_path, short_value
 from dysweep.views.preview import Preview, values_of
@@ -104,6 +113,27 @@ def status(argv: Sequence[str] | None = None) -> int:
     return _reported(STATUS, lambda: _status(parse_status(_words(argv))))
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `dysweep COMMAND`: the four commands under one name; ends the process with the exit code.
+
+    Args:
+        argv: the arguments; the process's own by default.
+    """
+    word, *words = _words(argv) or ["--help"]
+    if word in COMMANDS:
+        command = {"create": create, "run": run_resume, "status": status, "sync": sync}[word]
+        _script(lambda: command(words), runs_user_code=word == "run")
+    elif word == "--version":
+        print(f"dysweep {__version__}")
+    elif word == "--print_completion" and words[:1] in (["bash"], ["zsh"]):
+        sys.exit(_reported("dysweep", lambda: print(completion(words[0])) or 0))
+    elif word in ("-h", "--help"):
+        print(overview())
+    else:
+        say(f"dysweep: {word}: unknown command{closest(word, COMMANDS)}")
+        sys.exit(2)
+
+
 def create_script() -> None:
     """Entry point of the installed script."""
     _script(create)
@@ -125,7 +155,7 @@ def status_script() -> None:
 
 
 def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
-    _open_closed_streams()
+    open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name or value may be of any script
     code = command()
@@ -141,17 +171,6 @@ def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
     sys.exit(code)
 
 
-def _open_closed_streams() -> None:
-    """Let closed streams (`>&-`) lead nowhere: the next file that is opened would get their number."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
-            setattr(sys, name, open(number, mode))
-
-
 def _words(argv: Sequence[str] | None) -> list[str]:
     return list(sys.argv[1:] if argv is None else argv)
 
@@ -164,7 +183,7 @@ def _reported(name: str, command: Callable[[], int]) -> int:
             sys.stdout.flush()
         return code
     except BrokenPipeError as error:
-        if not _is_stdout_closed():
+        if not is_stdout_closed():
             say(f"{name}: {error}")
             return 1
         return 128 + signal.SIGPIPE
@@ -183,20 +202,6 @@ def _reported(name: str, command: Callable[[], int]) -> int:
     except Preempted as stopped:
         say(f"{name}: stopped by signal {stopped.signum}")
         return 128 + stopped.signum
-
-
-def _is_stdout_closed() -> bool:
-    """Tell whether who reads stdout has gone, as `head` does; then nothing more is written there."""
-    try:
-        number = sys.stdout.fileno()
-        gone = select.poll()
-        gone.register(number, 0)
-        if not any(event & select.POLLERR for _, event in gone.poll(0)):
-            return False
-        discard(sys.stdout)
-    except (OSError, ValueError, AttributeError):
-        return False
-    return True
 
 
 def _create(options: Options, additional: list[str], settings: dict[str, Any]) -> int:

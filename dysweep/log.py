@@ -1,10 +1,11 @@
-"""What dysweep says to people, on stderr; who reads there may leave, and the work goes on."""
+"""What dysweep says to people, and the streams for it: who reads there may leave, and the work continues."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,3 +63,28 @@ def say_by_default() -> None:
     if not logger.hasHandlers():
         logger.addHandler(_StderrHandler())
         logger.setLevel(logging.INFO)
+
+
+def open_closed_streams() -> None:
+    """Let closed streams (`>&-`) lead nowhere: the next file that is opened would get their number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode))
+
+
+def is_stdout_closed() -> bool:
+    """Tell whether who reads stdout has gone, as `head` does; then nothing more is written there."""
+    try:
+        number = sys.stdout.fileno()
+        gone = select.poll()
+        gone.register(number, 0)
+        if not any(event & select.POLLERR for _, event in gone.poll(0)):
+            return False
+        discard(sys.stdout)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True

@@ -1,15 +1,17 @@
 """The commands: what they print, what they return, and what a user's mistakes give."""
 
 import json
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
-from conftest import LONGEST_WAIT
+from conftest import LONGEST_WAIT, Process
 
 from dysweep import cli
 from dysweep.directory.runs import State
@@ -494,16 +496,38 @@ def test_editors_get_a_schema_of_the_file(capsys):
     assert "sweep_configuration: missing" in capsys.readouterr().err
 
 
-def test_the_shell_completes_options_and_their_values(start, tmp_path):
+def test_the_shell_completes_all_commands_with_options_values_and_ids(start, tmp_path, capsys):
+    run("record", "-c", "config.yaml", "--count", "1")
+    [folder] = (tmp_path / "dysweep_logs").iterdir()
+    sweep_id = folder.name.removeprefix("checkpoints-")
     script = tmp_path / "completion"
-    script.write_text(start("dysweep_run_resume", "--print_completion", "bash").communicate()[0])
+    script.write_text(start("dysweep", "--print_completion", "bash").communicate()[0])
+    assert script.read_text() == start("dysweep_status", "--print_completion", "bash").communicate()[0]
     ask = f"""
         source {script}
-        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_dysweep_run_resume; echo "${{COMPREPLY[@]}}"
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "_shtab_$1"; echo "${{COMPREPLY[@]}}"
     """
     for words, completed in [
-        (["--swee"], "--sweep_configuration --sweep_id --sweep_name"),
-        (["--goal", ""], "min"),
+        (["dysweep_run_resume", "--swee"], "--sweep_configuration --sweep_id --sweep_name"),
+        (["dysweep_run_resume", "--goal", "m"], "maximize minimize"),
+        (["dysweep", "s"], "status sync"),
+        (["dysweep", "status", "--sweep_id", ""], sweep_id),
+        (["dysweep_status", "--log", ""], f"{sweep_id}-0001"),
+        (["dysweep_run_resume", "--default_root_dir", "nothing", "--sweep_id", ""], ""),
     ]:
-        command = ["bash", "-c", ask, "bash", "dysweep_run_resume", *words]
-        assert completed in subprocess.run(command, capture_output=True, text=True).stdout
+        command = ["bash", "-c", ask, "bash", *words]
+        assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == completed, words
+
+
+def test_one_command_has_them_all(start, capsys):
+    overview = start("dysweep").communicate()[0]
+    assert re.findall("^  ([a-z]+)  ", overview, re.MULTILINE) == ["create", "run", "status", "sync"]
+    assert start("dysweep", "--help").communicate()[0] == overview
+    sweep_id = start("dysweep", "create", "-c", "config.yaml").communicate()[0].strip()
+    work = ["--package", "functions", "--function", "record", "--sweep_id", sweep_id]
+    assert start("dysweep", "run", *work).wait() == 0
+    with Process([sys.executable, "-m", "dysweep", "status"], stdout=-1, text=True) as process:
+        assert sweep_id in process.communicate()[0] and process.returncode == 0
+    process = start("dysweep", "stats")
+    assert process.communicate()[1] == "dysweep: stats: unknown command; did you mean 'status'?\n"
+    assert process.returncode == 2
