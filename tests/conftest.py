@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -25,20 +24,22 @@ for each in outer_variables():  # before wandb is imported, which reads some at 
     del os.environ[each]
 
 import wandb  # noqa: E402
+from helpers import SCRIPTS, Process  # noqa: E402
 from wandb_server import Server  # noqa: E402
 
-SCRIPTS = Path(sys.executable).parent
-LONGEST_WAIT = 180  # seconds for a process to end, on a machine that is busy with other things
-
-
-class Process(subprocess.Popen):
-    """A process that no test waits for without an end."""
-
-    def wait(self, timeout=LONGEST_WAIT):
-        return super().wait(timeout)
-
-    def communicate(self, input=None, timeout=LONGEST_WAIT):
-        return super().communicate(input, timeout)
+# What a test needs, by the fixtures that it uses and by its module; `pytest` alone leaves these out.
+MARK_OF_FIXTURE = {"start": "processes", "server": "online", "servers": "online", "browser": "browser"}
+MARK_OF_MODULE = {
+    "test_chaos": "processes",
+    "test_hosts": "root",
+    "test_lightning": "torch",
+    "test_online": "online",
+    "test_processes": "processes",
+    "test_projects": "processes",
+    "test_ranks": "processes",
+    "test_report": "browser",
+    "test_tutorials": "processes",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -115,8 +116,14 @@ def pytest_generate_tests(metafunc):
 LONGEST = ["test_tutorials", "test_online", "test_documentation", "test_chaos", "test_cli", "test_hosts"]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Begin with the longest tests, so that none is left alone at the end."""
+    """Mark what tests need; begin with the longest ones, so that none is left alone at the end."""
+    for item in items:
+        needs = {MARK_OF_FIXTURE.get(name) for name in item.fixturenames}
+        needs.add(MARK_OF_MODULE.get(item.path.stem))
+        for mark in filter(None, needs):
+            item.add_marker(mark)
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
     items.sort(key=lambda item: item.name != "test_the_notebook_runs_from_start_to_end")

@@ -52,7 +52,7 @@ def counts(config, checkpoint_dir):
         event(checkpoint_dir, "saved", step)
 """
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["dysweep.cli", "dysweep.tracking"])
+CONTEXT.set_forkserver_preload(["dysweep.cli", "dysweep.tracking.runs"])
 
 pytestmark = pytest.mark.chaos
 

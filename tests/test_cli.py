@@ -5,13 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
-from conftest import LONGEST_WAIT, Process
+from helpers import Process, wait_for
 
 from dysweep import cli
 from dysweep.directory.runs import State
@@ -80,12 +79,8 @@ def states():
     return [run.state() for run in directory().runs()]
 
 
-def wait_for(pattern, count=1):
-    deadline = time.monotonic() + LONGEST_WAIT
-    while len(found := list(Path().glob(pattern))) < count:
-        assert time.monotonic() < deadline, f"no {pattern}"
-        time.sleep(0.02)
-    return found
+def wait_for_files(pattern, count=1):
+    return wait_for(lambda: len(found := list(Path().glob(pattern))) >= count and found)
 
 
 def test_the_quickstart_finishes_all_its_runs_and_says_where(start, tmp_path):
@@ -175,14 +170,14 @@ def test_a_rerun_starts_from_scratch_and_keeps_the_old_checkpoint(capsys):
 def test_a_signal_lets_the_function_clean_up_and_resume_goes_on(start, capsys, number):
     arguments = ["--package", "functions", "--function", "waits", "--count", "1"]
     agent = start("dysweep_run_resume", "-c", "config.yaml", *arguments)
-    wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    wait_for_files("dysweep_logs/*/runs/*/checkpoint/started")
     agent.send_signal(number)
     _, err = agent.communicate()
     work = [*arguments[:4], "--sweep_id", directory().sweep.sweep_id]
     assert agent.returncode == 128 + number
     assert "Traceback" not in err and f"to resume: dysweep_run_resume {' '.join(work)} --resume" in err
     assert states() == [State.PREEMPTED]
-    wait_for("dysweep_logs/*/runs/*/checkpoint/saved")
+    wait_for_files("dysweep_logs/*/runs/*/checkpoint/saved")
     assert run("waits", "--sweep_id", directory().sweep.sweep_id, "--resume") == 0
     assert states() == [State.FINISHED]
 
@@ -209,7 +204,7 @@ def test_a_function_that_ignores_the_signal_is_ended_after_grace(start, tmp_path
         "--grace",
         "0.3",
     )
-    wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    wait_for_files("dysweep_logs/*/runs/*/checkpoint/started")
     agent.send_signal(signal.SIGTERM)
     agent.communicate()
     assert agent.returncode == 128 + signal.SIGTERM
@@ -232,7 +227,7 @@ def test_a_function_that_swallows_the_signal_can_ask_for_it(start, tmp_path):
     )
     work = ["--package", "polling", "--function", "main"]
     agent = start("dysweep_run_resume", "-c", "config.yaml", *work)
-    [started] = wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    [started] = wait_for_files("dysweep_logs/*/runs/*/checkpoint/started")
     agent.send_signal(signal.SIGTERM)
     assert agent.wait() == 128 + signal.SIGTERM
     assert states() == [State.PREEMPTED] and started.with_name("asked").exists()
@@ -253,7 +248,7 @@ def test_runs_of_one_state_are_executed_again(start, capsys, kind, resume, execu
     work = ["--package", "functions", "--function", "waits", "--sweep_id", sweep_id, "--count", "1"]
     for number in (signal.SIGTERM, signal.SIGKILL):
         agent = start("dysweep_run_resume", *work)
-        wait_for("dysweep_logs/*/runs/*/checkpoint/started", 1 if number == signal.SIGTERM else 2)
+        wait_for_files("dysweep_logs/*/runs/*/checkpoint/started", 1 if number == signal.SIGTERM else 2)
         agent.send_signal(number)
         agent.wait()
     assert run("always_fails", "--sweep_id", sweep_id, "--max_attempts", "1") == 1
@@ -273,7 +268,7 @@ def test_an_agent_with_recover_ends_with_what_others_have_lost_meanwhile(start, 
     sweep_id = create(capsys)
     work = ["--package", "functions", "--sweep_id", sweep_id]
     other = start("dysweep_run_resume", *work, "--function", "waits")
-    [started] = wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    [started] = wait_for_files("dysweep_logs/*/runs/*/checkpoint/started")
     Path("slow.py").write_text(
         "import time\n"
         "def main(config, checkpoint_dir):\n"
@@ -283,7 +278,7 @@ def test_an_agent_with_recover_ends_with_what_others_have_lost_meanwhile(start, 
     agent = start(
         "dysweep_run_resume", "--package", "slow", "--function", "main", "--sweep_id", sweep_id, "--recover"
     )
-    wait_for("slow")
+    wait_for_files("slow")
     other.kill()
     assert agent.wait() == 0
     assert Path("slow").read_text().split() == ["0.5", "1", "2", "0.001"]
@@ -292,7 +287,7 @@ def test_an_agent_with_recover_ends_with_what_others_have_lost_meanwhile(start, 
 
 def test_a_killed_process_leaves_a_crashed_run_that_is_resumed(start):
     agent = start("dysweep_run_resume", "-c", "config.yaml", "--package", "functions", "--function", "waits")
-    [started] = wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    [started] = wait_for_files("dysweep_logs/*/runs/*/checkpoint/started")
     sweep_id = directory().sweep.sweep_id
     assert states() == [State.RUNNING]
     assert run("waits", "--sweep_id", sweep_id, "--rerun_id", f"{sweep_id}-0001") == 2
@@ -334,7 +329,7 @@ def test_trees_that_an_existing_sweep_does_not_use_are_named(capsys):
 
 def test_an_agent_with_recover_goes_on_with_lost_runs_first(start):
     agent = start("dysweep_run_resume", "-c", "config.yaml", "--package", "functions", "--function", "waits")
-    wait_for("dysweep_logs/*/runs/*/checkpoint/started")
+    wait_for_files("dysweep_logs/*/runs/*/checkpoint/started")
     agent.kill()
     agent.communicate()
     assert run("record", "--sweep_id", directory().sweep.sweep_id, "--recover", "--count", "2") == 0

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPTS
+from helpers import SCRIPTS
 
 from dysweep import DirectoryError, cli, dysweep_run_resume
 from dysweep.directory.runs import State
@@ -45,7 +45,11 @@ def mounts_work():
     return shutil.which("unshare") and subprocess.run(command, capture_output=True).returncode == 0
 
 
-needs_mounts = pytest.mark.skipif(not mounts_work(), reason="mounting a small disk needs root")
+_skip_without_mounts = pytest.mark.skipif(not mounts_work(), reason="mounting a small disk needs root")
+
+
+def needs_mounts(test):
+    return pytest.mark.root(_skip_without_mounts(test))
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +143,7 @@ def test_a_directory_that_vanishes_while_the_function_runs_is_named(capsys):
     assert "Traceback" not in err and "disk/logs" in err.splitlines()[-1]
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("damage", ["empty", "half", "binary", "missing", "folder", "other JSON"])
 @pytest.mark.parametrize(
     "file", ["run.json", "run_config.json", "attempts/0001.json", "attempts/0001.end.json", "attempts"]

@@ -74,7 +74,9 @@ def test_all_settings_are_explained_with_their_defaults():
 
 
 def test_the_test_command_is_the_one_that_the_checks_run():
-    assert "pip install -r requirements-testing.txt && pytest" in "".join(blocks("bash")).splitlines()
+    assert (
+        'pip install -r requirements-testing.txt && pytest -m "" -n 8' in "".join(blocks("bash")).splitlines()
+    )
 
 
 def test_the_commands_work_one_after_the_other(module, capsys):

@@ -4,11 +4,10 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from conftest import LONGEST_WAIT, SCRIPTS, Process
+from helpers import SCRIPTS, Process, wait_for
 
 from dysweep import dysweep_run_resume
 from dysweep.directory.runs import Attempt, State
@@ -81,13 +80,6 @@ def on_host(directory):
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + LONGEST_WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def lines(host):

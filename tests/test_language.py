@@ -218,6 +218,7 @@ def containers(tree):
             yield from containers(item)
 
 
+@pytest.mark.fuzz
 @every_space
 @given(PARAMETERS, BASES, st.data())
 def test_a_space_is_pure_total_and_survives_json(parameters, base, data):

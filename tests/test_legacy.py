@@ -132,6 +132,7 @@ def takes_over(folder):
         directory.create(kept_sweep())
 
 
+@pytest.mark.processes
 def test_processes_that_take_it_over_at_once_leave_each_run_once(old_directory):
     for number in range(40):
         folder = old_directory / f"{number + 10}_-_-_-_run{number}"
@@ -149,6 +150,7 @@ def test_processes_that_take_it_over_at_once_leave_each_run_once(old_directory):
     assert not list(old_directory.glob("*_-_-_-_*")) and not list(old_directory.glob("runs/.*"))
 
 
+@pytest.mark.processes
 def test_a_process_that_is_killed_while_it_takes_over_loses_nothing(old_directory):
     for number in range(40):
         folder = old_directory / f"{number + 10}_-_-_-_run{number}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from conftest import LONGEST_WAIT
+from helpers import wait_for
 from wandb_server import Fault
 from wandb_server.backend import Run, Sweep
 
@@ -94,14 +94,6 @@ def directory(sweep_id):
 
 def states(sweep_id):
     return Counter(str(run.state()) for run in directory(sweep_id).runs())
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + LONGEST_WAIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
 
 
 def test_the_commands_of_the_readme_work_online(server, start):

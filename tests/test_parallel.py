@@ -167,6 +167,7 @@ def test_sys_exit_in_the_function_counts_by_its_code(code, outcome):
     assert run_of(sweep_id, 2).state() == outcome
 
 
+@pytest.mark.processes
 def test_in_a_notebook_too_the_functions_own_init_gives_the_active_run(tmp_path):
     (tmp_path / "cells.py").write_text(
         "import dysweep, wandb\n"
@@ -186,6 +187,7 @@ def test_in_a_notebook_too_the_functions_own_init_gives_the_active_run(tmp_path)
     assert run_of(sweep_id, 2).last_attempt().end().metrics == {"loss": 0.5}
 
 
+@pytest.mark.processes
 def test_a_killed_child_of_a_process_that_uses_wandb_leaves_its_run_free(tmp_path):
     """The SDK's service is handed down to children, and keeps what a killed one has begun."""
     (tmp_path / "children.py").write_text(

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Process
+from helpers import Process, wait_for
 from test_parallel import run_of
 
 from dysweep import ConfigError, dysweep_run_resume, open_sweep
@@ -121,11 +121,8 @@ def attempts_of(sweep_id):
     return {run.run_id: sorted(os.listdir(run.attempts_path)) for run in directory.runs()}
 
 
-def wait_for(path, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not list(Path("dysweep_logs").glob(f"*/runs/*/checkpoint/{path}")):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+def wait_for_file(name):
+    wait_for(lambda: list(Path("dysweep_logs").glob(f"*/runs/*/checkpoint/{name}")))
 
 
 @pytest.mark.parametrize(
@@ -158,32 +155,32 @@ def test_pools_end_and_what_their_workers_print_is_in_the_log(start):
 def test_a_signal_to_the_whole_group_gives_no_traceback_of_ours_in_workers(start, number):
     sweep_id = created()
     process = agent(start, "sleeps", sweep_id, start_new_session=True)
-    wait_for("started")
+    wait_for_file("started")
     time.sleep(0.5)
     os.killpg(process.pid, number)
     _, err = process.communicate()
     assert process.returncode == 128 + number
     assert "Preempted" not in err and "dysweep/" not in err
     assert open_sweep(sweep_id).counts == {"pending": 1, "preempted": 1}
-    wait_for("told", 1)
+    wait_for_file("told", 1)
 
 
 def test_a_signal_arrives_though_python_drops_exceptions_in_destructors(start):
     sweep_id = created()
     process = agent(start, "drops_exceptions", sweep_id)
-    wait_for("started")
+    wait_for_file("started")
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert "did not stop within its grace" not in err and "Traceback" not in err
-    wait_for("told", 1)
+    wait_for_file("told", 1)
     assert open_sweep(sweep_id).counts == {"pending": 1, "preempted": 1}
 
 
 def test_a_process_that_runs_no_handler_ends_when_its_grace_is_over(start):
     sweep_id = created()
     process = agent(start, "computes", sweep_id, "--grace", "1")
-    wait_for("started")
+    wait_for_file("started")
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM and "did not stop within its grace" in err
@@ -193,7 +190,7 @@ def test_a_process_that_runs_no_handler_ends_when_its_grace_is_over(start):
 def test_a_thread_that_the_function_leaves_does_not_keep_a_stopped_process_alive(start):
     sweep_id = created()
     process = agent(start, "leaves_a_thread", sweep_id)
-    wait_for("started")
+    wait_for_file("started")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=90)
     assert process.returncode == 128 + signal.SIGTERM
@@ -418,7 +415,7 @@ def test_a_signal_that_the_function_handles_itself_stops_the_agent_too(start, tm
     sweep_id = created()
     agent = ["--package", "functions", "--function", "main", "--sweep_id", sweep_id]
     process = start("dysweep_run_resume", *agent)
-    wait_for("ready")
+    wait_for_file("ready")
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 128 + number and f"stopped by signal {int(number)}; to resume" in err

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Process
+from helpers import Process
 
 from dysweep import cli, open_sweep
 

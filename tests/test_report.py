@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import wandb
-from selenium import webdriver
-from selenium.webdriver.common.by import By
 
 from dysweep import Space, cli, dysweep_run_resume
 from dysweep.directory.sweep import Sweep
 from dysweep.views.report import report
 from dysweep.views.status import AttemptStatus, RunStatus, SweepStatus
 
+webdriver = pytest.importorskip("selenium.webdriver")
+By = pytest.importorskip("selenium.webdriver.common.by").By
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 HOSTILE = "</script><b>bold</b>"

@@ -200,6 +200,7 @@ def some_assignment(space, data):
     }
 
 
+@pytest.mark.fuzz
 @every_space
 @given(PARAMETERS, BASES, st.data())
 def test_resolve_changes_no_input_is_repeatable_and_survives_json(parameters, base, data):
@@ -224,6 +225,7 @@ def scribble(tree):
         tree.append("scribbled")
 
 
+@pytest.mark.fuzz
 @every_space
 @given(PARAMETERS)
 def test_names_are_unique_and_total(parameters):

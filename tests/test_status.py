@@ -10,7 +10,7 @@ from pathlib import Path
 
 import IPython
 import pytest
-from conftest import LONGEST_WAIT
+from helpers import LONGEST_WAIT
 
 import dysweep
 from dysweep import NotFoundError, cli, dysweep_run_resume

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 import jsonargparse
 import numpy as np
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 import dysweep
@@ -68,8 +67,6 @@ TAKEN = {
     "str_": (np.str_("a"), "a"),
     "array": (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
     "array without dimensions": (np.array(2.0), 2.0),
-    "tensor": (torch.tensor([1, 2]), [1, 2]),
-    "scalar tensor": (torch.tensor(1.5, requires_grad=True), 1.5),
     "range": (range(1, 6, 2), [1, 3, 5]),
     "tuple": ((1, (2,)), [1, [2]]),
     "deque": (deque([1, 2]), [1, 2]),
@@ -119,7 +116,6 @@ REFUSED = {
     ),
     "class": (Optimizer, "a type cannot be in a config; write its name as text, as 'test_tree.Optimizer'"),
     "numpy's class": (np.float32, "a type cannot be in a config; write its name as text, as 'numpy.float32'"),
-    "tensor without values": (torch.ones(2, device="meta"), "its .tolist() failed ("),
     "endless": (range(10**9), "a range of 1000000000 numbers is too long"),
     "unresolved": (LOOP, "OmegaConf cannot resolve this: Interpolation key 'b' not found"),
 }
@@ -178,3 +174,12 @@ def test_nan_in_a_base_and_in_values_is_a_value_as_any_other(caplog):
     changed = {**settings, "base_config": {**base, "fill": 0.0}}
     dysweep.dysweep_run_resume(sweep_id=sweep_id, function=record, **changed)
     assert f"base_config: not used, as the sweep {sweep_id} keeps what it was created with" in caplog.text
+
+
+@pytest.mark.torch
+def test_tensors_are_lists_and_numbers():
+    torch = pytest.importorskip("torch")
+    tree = {"tensor": torch.tensor([1, 2]), "scalar": torch.tensor(1.5, requires_grad=True)}
+    assert copy_tree(tree, ("base_config",)) == {"tensor": [1, 2], "scalar": 1.5}
+    with pytest.raises(LanguageError, match=r"^base_config: its .tolist\(\) failed"):
+        copy_tree(torch.ones(2, device="meta"), ("base_config",))

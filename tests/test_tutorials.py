@@ -3,14 +3,14 @@
 import shutil
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
-from nbclient import NotebookClient
 
 import dysweep
 from dysweep import cli
 
+nbformat = pytest.importorskip("nbformat")
+NotebookClient = pytest.importorskip("nbclient").NotebookClient
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = Path("tutorials/image_classification.ipynb")
 SWEEPS = {

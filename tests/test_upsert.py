@@ -186,6 +186,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(st.dictionaries(st.sampled_from("abc"), TREES, max_size=3), TREES, st.booleans())
 def test_any_tree_gives_a_config_or_an_error_of_the_language(base, patch, allow_eval):
