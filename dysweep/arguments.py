@@ -217,7 +217,7 @@ def _given(command: str, argv: list[str]) -> dict[str, Any]:
 
 
 def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list[str]]:
-    """Make a parser that takes every value as text, and list its options."""
+    """Build a parser that takes every value as text, and list its options."""
     parser = ArgumentParser(
         prog=command,
         usage=f"{command} [options]",
@@ -380,6 +380,6 @@ def additional_arguments(words: list[str]) -> dict[str, Any]:
     for word in words:
         key, colon, value = word.partition(":")
         if not colon or not key.isidentifier():
-            raise ConfigError(f"--run_additional_args: {word!r} is no key:value, as in seed:3")
+            raise ConfigError(f"--run_additional_args: {word!r} is not key:value, as in seed:3")
         arguments[key] = parse_yaml(value, f"--run_additional_args {key}")
     return arguments

@@ -364,7 +364,7 @@ def _run_resume(options: Options, additional: list[str], settings: dict[str, Any
             say(f"{counted(finished, 'run')} finished{lost}; results in {short_path(directory.path)}")
     again = config.resume or config.rerun is not None
     if not finished + others:
-        none_left = "no run to resume" if config.resume else "no such run to execute again"
+        none_left = "no run to resume" if config.resume else "no run to rerun"
         say(none_left if again else "no run was left to execute")
     if config.rerun_id is None and (others or not finished or config.count is None):
         _tell_what_is_left(

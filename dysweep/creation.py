@@ -119,7 +119,7 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
 
 
 def location_of(config: ResumableSweepConfig) -> Location:
-    """Give where the settings look for sweeps."""
+    """Return where the settings look for sweeps."""
     return Location(
         config.default_root_dir,
         config.custom_checkpoint_dir,

@@ -41,7 +41,7 @@ class ConfigError(DysweepError, ValueError):
         >>> import dysweep
         >>> dysweep.dysweep_run_resume(cuont=3)
         Traceback (most recent call last):
-        dysweep.errors.ConfigError: cuont: no such setting; did you mean 'count'?
+        dysweep.errors.ConfigError: cuont: unknown setting; did you mean 'count'?
     """
 
     exit_code = 2
@@ -145,7 +145,7 @@ class Preempted(BaseException):
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """Give the end of a message about an unknown word: the known word most like it, or else what there is."""
+    """Return the end of a message about an unknown word: the one most like it, or else what there is."""
     known = list(known)
     longer = sorted((name for name in known if word and name.startswith(word)), key=len)
     matches = longer or difflib.get_close_matches(word, known, n=1)
@@ -153,7 +153,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def misspelt(word: str, known: Iterable[str]) -> str | None:
-    """Give the known word that was probably meant by a new one; None if it seems to be new indeed."""
+    """Return the known word that was probably meant by a new one; None if it seems to be new indeed."""
     same_but_for_digits = re.sub(r"\d", "", word)
     texts = [name for name in known if isinstance(name, str)]  # a key of YAML may be a number
     others = [name for name in texts if re.sub(r"\d", "", name) != same_but_for_digits]
@@ -161,7 +161,7 @@ def misspelt(word: str, known: Iterable[str]) -> str | None:
 
 
 def text_of(error: BaseException) -> str:
-    """Give an exception's text, also if its author's code for it fails."""
+    """Return an exception's text, also if its author's code for it fails."""
     try:
         return str(error)
     except Exception as problem:  # its author's own bug

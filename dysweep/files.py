@@ -96,7 +96,7 @@ for _kind, _pattern in _NUMBERS.items():
     )
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole_number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
-_Loader.add_constructor(_MERGE, _Loader.construct_text)  # `<<` that is no key
+_Loader.add_constructor(_MERGE, _Loader.construct_text)  # `<<` that is not a key
 
 
 def _identity(key: yaml.Node) -> Any:
@@ -143,7 +143,7 @@ def parse_yaml(text: str, where: str) -> Any:
         and `no` are booleans; a whole number that begins with 0 is refused, as it may be octal.
 
     Raises:
-        ConfigError: it is no YAML; the message names the line.
+        ConfigError: it is not YAML; the message names the line.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -171,7 +171,7 @@ def load_file(path: str | os.PathLike[str]) -> Any:
     """Read a YAML or JSON file.
 
     Raises:
-        ConfigError: it cannot be read, or is no YAML or JSON.
+        ConfigError: it cannot be read, or is not YAML or JSON.
     """
     try:
         text = user_path(path).read_text(encoding="utf-8-sig")
@@ -282,7 +282,7 @@ def create_atomically(path: Path, content: Any) -> bool:
 
 
 def damaged(path: Path, error: Exception) -> DirectoryError:
-    """Make the error about a file of a sweep directory that cannot be understood."""
+    """Build the error about a file of a sweep directory that cannot be understood."""
     return DirectoryError(f"{path}: damaged or unreadable ({type(error).__name__}: {error})")
 
 

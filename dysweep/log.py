@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 def is_without_reader(error: OSError) -> bool:
-    """Tell whether a write failed because the reader, a pipe's other end or a terminal, has gone."""
+    """Return whether a write failed because the reader, a pipe's other end or a terminal, has gone."""
     return error.errno in (errno.EPIPE, errno.EIO)
 
 
@@ -77,7 +77,7 @@ def open_closed_streams() -> None:
 
 
 def is_stdout_closed() -> bool:
-    """Tell whether who reads stdout has gone, as `head` does; then nothing more is written there."""
+    """Return whether who reads stdout has gone, as `head` does; then nothing more is written there."""
     try:
         number = sys.stdout.fileno()
         gone = select.poll()

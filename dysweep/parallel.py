@@ -73,7 +73,7 @@ def dysweep_run_resume(
     Raises:
         DysweepError: the settings are wrong, or the sweep cannot be worked on.
         FunctionError: every run of this call has failed; the first error is its cause.
-        Exception: what the function raised, with rerun_id only; other runs record it and go on.
+        Exception: what the function raised, with rerun_id only; other runs record it and continue.
         Preempted: the process was told to stop.
 
     Example:
@@ -124,7 +124,7 @@ def dysweep_run_resume(
 
 
 def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **settings: Any) -> str:
-    """Take an offline sweep to W&B: its runs that have ended, and a sweep that holds them.
+    """Upload an offline sweep to W&B: its runs that have ended, and a sweep that holds them.
 
     It can be repeated when more runs have ended; what W&B has already is not sent again.
 
@@ -155,7 +155,7 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     say_by_default()
     config = read_settings(conf, settings)
     if config.sweep_id is None:
-        raise ConfigError("sweep_id: missing; say which sweep to take to W&B")
+        raise ConfigError("sweep_id: missing; say which sweep to upload")
     here = replace(location_of(config), online=False)
     directory = here.find(config.sweep_id)
     wanted = here.address_of(config.sweep_id)
@@ -195,7 +195,7 @@ def open_sweep(
 
 
 def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the tree that a W&B run was made from.
+    """Return the tree that a W&B run was made from.
 
     Args:
         config: the W&B run's config, as `wandb.config` or `wandb.Api().run(...).config`.
@@ -342,7 +342,7 @@ def _warn_of_what_is_not_used(config: ResumableSweepConfig, sweep: Sweep) -> Non
 
 
 def _same(tree: Any, other: Any) -> bool:
-    """Tell whether two trees are the same; NaN is the same as NaN here."""
+    """Return whether two trees are the same; NaN is the same as NaN here."""
     return json.dumps(tree, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 

@@ -192,7 +192,7 @@ def choices_of(kind: type, name: str) -> tuple[str, ...]:
 
 
 def is_switch(kind: type, name: str) -> bool:
-    """Tell whether a setting is on or off."""
+    """Return whether a setting is on or off."""
     return typing.get_type_hints(kind)[name] is bool
 
 
@@ -302,10 +302,10 @@ def _refuse_other_keys(settings: dict[Any, Any], path: str, known: Collection[st
         raise ConfigError(f"{path}: {swept[0]}: what is swept belongs below `sweep_configuration:`")
     if len(others) == len(settings) and not any(misspelt(str(key), known) for key in others):
         raise ConfigError(
-            f"{path}: {others[0]}: no such setting; the tree that every run starts from belongs below "
+            f"{path}: {others[0]}: unknown setting; the tree that every run starts from belongs below "
             "`base_config:`, what is swept below `sweep_configuration:` (--print_config prints all settings)"
         )
-    raise ConfigError(f"{path}: {others[0]}: no such setting{closest(str(others[0]), known)}")
+    raise ConfigError(f"{path}: {others[0]}: unknown setting{closest(str(others[0]), known)}")
 
 
 def mode_of(config: ResumableSweepConfig) -> str:

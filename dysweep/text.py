@@ -49,7 +49,7 @@ def short(items: Mapping[str, Any]) -> str:
 
 
 def last_line(text: str, most: int = 200) -> str:
-    """Give the last line of a message, shortened."""
+    """Return the last line of a message, shortened."""
     lines = text.strip().splitlines()
     return short_value(lines[-1], most) if lines else ""
 
@@ -99,13 +99,13 @@ def ago(started: str | None) -> str:
 
 
 def short_path(path: Path) -> Path:
-    """Give a path as people write it, from the working directory on if it is below."""
+    """Return a path as people write it, from the working directory on if it is below."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def as_on_a_terminal(text: str) -> str:
-    """Give what a terminal shows of a text in the end: of a progress bar its last state.
+    """Return what a terminal shows of a text in the end: of a progress bar its last state.
 
     Where something moves the cursor or erases, the codes for colours are left out as well.
     """

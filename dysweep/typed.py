@@ -32,7 +32,7 @@ class _Unfit(Exception):
 
 
 def parse_dictionary_onto_dataclass(dictionary: Mapping[str, Any], cls: type[T]) -> T:
-    """Make a dataclass of a mapping, with its types checked; what is missing takes the defaults.
+    """Build a dataclass of a mapping, with its types checked; what is missing takes the defaults.
 
     Fields may be dataclasses too, optional, lists, tuples, mappings and unions of them, literals and enums.
 
@@ -72,7 +72,7 @@ def _dataclass(given: Mapping[str, Any], cls: Any, path: str) -> Any:
     for key, value in given.items():
         place = f"{path}.{key}" if path else str(key)
         if key not in known:
-            raise ConfigError(f"{place}: no such setting{closest(str(key), known)}")
+            raise ConfigError(f"{place}: unknown setting{closest(str(key), known)}")
         if value is None and known[key].default is None:  # `name: str = None`, as many write it
             values[key] = None
             continue

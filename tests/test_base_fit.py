@@ -28,18 +28,18 @@ def create(capsys, text, *arguments):
 REFUSED = {
     "a dotted key": (
         "data.batch_size: {sweep: true, values: [32, 64]}",
-        "['data.batch_size']: a key with dots is no path and would be a new key, and base_config has "
+        "['data.batch_size']: a key with dots is a new key, not a path, and base_config has "
         "data.batch_size; write data: {batch_size: ...}",
     ),
     "a deep dotted key": (
         "opt.init_args.lr: {sweep: true, values: [1]}",
-        "['opt.init_args.lr']: a key with dots is no path and would be a new key, and base_config has "
+        "['opt.init_args.lr']: a key with dots is a new key, not a path, and base_config has "
         "opt.init_args.lr; write opt: {init_args: {lr: ...}}",
     ),
     "a dotted key inside": ("opt: {init_args.lr: {sweep: true, values: [1]}}", "write init_args: {lr: ...}"),
     "a dotted key in a value": (
         "dy__upsert: [{sweep: true, values: [{data.batch_size: 3}, {}]}]",
-        "dy__upsert[0].values[0]['data.batch_size']: a key with dots is no path",
+        "dy__upsert[0].values[0]['data.batch_size']: a key with dots is a new key, not a path",
     ),
     "a dotted key in a constant": (
         "{data.batch_size: 3, beta1: {sweep: true, values: [1]}}",
@@ -47,7 +47,7 @@ REFUSED = {
     ),
     "a dotted key in an element": (
         "layers: {__IDX__0: {sweep: true, values: [{}]}, __IDX__1: {sub: 1, sub.dim: 1}}, data.fill: 3",
-        "['data.fill']: a key with dots is no path",
+        "['data.fill']: a key with dots is a new key, not a path",
     ),
     "W&B's constant": (
         "{beta1: {sweep: true, values: [1]}, task: {value: WNLI}}",
@@ -228,7 +228,7 @@ WRONG_FILES = {
     ),
     "a base config": (
         "trainer: {epochs: 3}\noptimizer: {lr: 1}",
-        "config.yaml: trainer: no such setting; the tree that every run starts from belongs below",
+        "config.yaml: trainer: unknown setting; the tree that every run starts from belongs below",
     ),
 }
 

@@ -38,7 +38,7 @@ def leftovers(directory):
     "bad", ["", ".", "..", ".hidden", "a/b", "/etc", "a\\b", "a\0", "a b", "ä", "x" * 200, "a\n"]
 )
 def test_what_could_leave_the_directory_is_no_id(bad):
-    with pytest.raises(ConfigError, match="is no id"):
+    with pytest.raises(ConfigError, match="is not an id"):
         check_id(bad, "run id")
 
 
@@ -215,7 +215,7 @@ def test_a_damaged_file_is_named(name, content):
 
 
 def test_no_run_is_made_outside_of_the_directory():
-    with pytest.raises(ConfigError, match="'../evil' is no id"):
+    with pytest.raises(ConfigError, match="'../evil' is not an id"):
         new_sweep().start_run("../evil", {}, None, {})
 
 
@@ -226,7 +226,7 @@ def test_what_is_no_run_is_passed_over(tmp_path):
     (directory.runs_path / ".abcd-0002.tmp").mkdir()
     os.symlink(tmp_path, directory.runs_path / "link")
     assert [run.run_id for run in directory.runs()] == ["abcd-0001"]
-    with pytest.raises(NotFoundError, match="no such run"):
+    with pytest.raises(NotFoundError, match="unknown run"):
         directory.run("link")
 
 

@@ -416,7 +416,7 @@ def test_ids_of_runs_that_leave_the_directory_are_refused(capsys):
     for run_id in ("../../x", "/etc", ".hidden", "a\0b", ""):
         assert run("record", "--sweep_id", sweep_id, f"--rerun_id={run_id}") == 2
     assert run("record", "--sweep_id", sweep_id, "--rerun_id", "x") == 1
-    assert "no such run" in capsys.readouterr().err
+    assert "unknown run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

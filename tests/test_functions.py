@@ -132,7 +132,7 @@ def test_a_file_of_settings_is_accepted(tmp_path):
     for each in (path, str(path)):
         assert open_sweep(dysweep_run_resume(each)).counts == {"pending": 2}
     path.write_text("base_cofnig: {}")
-    with pytest.raises(ConfigError, match="config.yaml: base_cofnig: no such setting"):
+    with pytest.raises(ConfigError, match="config.yaml: base_cofnig: unknown setting"):
         dysweep_run_resume(path)
 
 
@@ -219,7 +219,7 @@ def test_a_null_that_is_the_default_and_whole_numbers_stay_what_they_are():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"model": {"init_arg": 3}}, "model.init_arg: no such setting; did you mean 'init_args'?"),
+        ({"model": {"init_arg": 3}}, "model.init_arg: unknown setting; did you mean 'init_args'?"),
         ({"model": {"init_args": 3}}, "model.init_args: 3 is not a mapping"),
         ({"models": [{}, {"class_path": 3}]}, "models[1].class_path: 3 is not text"),
         ({"model": 3}, "model: 3 is not a mapping of Model's fields"),

@@ -204,5 +204,5 @@ def test_only_directories_of_its_sweeps_are_taken_over(old_directory, capsys):
 def test_a_text_that_was_an_alias_too_is_refused(old_directory):
     kept = json.loads((OLD / "metadata.json").read_text())
     kept["sweep"]["parameters"]["lr"] = {"values": ["small", "medium", 3]}
-    with pytest.raises(DirectoryError, match="'small' stands in two parameters, lr and model"):
+    with pytest.raises(DirectoryError, match="'small' is in two parameters, lr and model"):
         sweep_of_metadata(SweepAddress("team", "study", "a1b2c3d4"), kept["metadata"], kept["sweep"])

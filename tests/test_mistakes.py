@@ -31,7 +31,7 @@ def files(own_folder):
 
 
 BAD_CONFIGS = {
-    "an unknown key": ("bas_config: {}", "bas_config: no such setting; did you mean 'base_config'?"),
+    "an unknown key": ("bas_config: {}", "bas_config: unknown setting; did you mean 'base_config'?"),
     "a tab": ("base_config:\n\tlr: 1", "config.yaml, line 2, column 1: a tab character"),
     "a key twice": ("project: a\nproject: b", "line 2, column 1: duplicate key 'project'"),
     "a wrong type": ("count: many", "config.yaml: count: 'many' is not a whole number"),
@@ -40,7 +40,7 @@ BAD_CONFIGS = {
     "an empty file": ("", "config.yaml: is empty; dysweep_create --print_config prints what can be in it"),
     "a misspelt identifier": (
         "base_config: {}\nsweep_configuration: {lr: {sweep: true, values: [1], sweep_identifer: x}}",
-        "lr.sweep_identifer: no such key of a sweep node; did you mean 'sweep_identifier'?",
+        "lr.sweep_identifer: unknown key of a sweep node; did you mean 'sweep_identifier'?",
     ),
     "a misspelt method": (
         "base_config: {}\nmethod: grid\nsweep_configuration:\n"
@@ -62,7 +62,7 @@ BAD_CONFIGS = {
     "an empty space": ("base_config: {a: 1}\nsweep_configuration: {a: 2}", "nothing is swept"),
     "a misspelled W&B key": (
         "base_config: {}\nsweep_configuration: {metod: grid, parameters: {a: {sweep: true, values: [1]}}}",
-        "sweep_configuration.metod: no such key; did you mean 'method'?",
+        "sweep_configuration.metod: unknown key; did you mean 'method'?",
     ),
     "a value that does not fit": (
         "base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1, {dy__list__operations: []}]}}",
@@ -82,7 +82,7 @@ BAD_CONFIGS = {
     ),
     "a run name of no parameter": (
         "base_config: {}\nrun_name: '{lrr}'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
-        "run_name: 'lrr' is no parameter; did you mean 'lr'?",
+        "run_name: 'lrr' is not a parameter; did you mean 'lr'?",
     ),
     "a run name with half a parameter": (
         "base_config: {}\nrun_name: 'a-{lr'\nsweep_configuration: {lr: {sweep: true, values: [1]}}",
@@ -100,7 +100,7 @@ BAD_CONFIGS = {
     ),
     "a misspelt word of a sweep": (
         "base_config: {}\nsweep_configuration: {lr: {sweep: true, vals: [1]}}",
-        "sweep_configuration.lr.vals: no such key of a sweep node; did you mean 'values'?",
+        "sweep_configuration.lr.vals: unknown key of a sweep node; did you mean 'values'?",
     ),
     "values that are no list": (
         "base_config: {}\nsweep_configuration: {lr: {sweep: true, values: 3}}",
@@ -123,16 +123,16 @@ BAD_CONFIGS = {
     "misspelt list operations": (
         "base_config: {a: [1, 2]}\nsweep_configuration:\n"
         "  a: {sweep: true, values: [{dy__list_operations: [{dy__remove: 0}]}]}",
-        "it belongs into the list of a 'dy__list__operations'",
+        "it belongs in the list of a 'dy__list__operations'",
     ),
     "an index beyond the list": (
         "base_config: {a: [1, 2]}\nsweep_configuration:\n"
         "  a: {sweep: true, values: [{dy__list__operations: [{dy__remove: 9}]}]}",
-        "9 is no index of this list, which has 2 elements (0 is the first)",
+        "index 9 is out of range for a list of 2 (valid: -2 to 1)",
     ),
     "misspelt parameters": (
         "base_config: {}\nsweep_configuration: {method: grid, paramters: {a: {sweep: true, values: [1]}}}",
-        "sweep_configuration: `method` stands here without `parameters`; did you mean it by 'paramters'?",
+        "sweep_configuration: `method` is set without `parameters`; did you mean it by 'paramters'?",
     ),
     "a colon in a value": ("base_config: {a: b: c}", "config.yaml, line 1, column 19: expected ',' or '}'"),
     "wrong indentation": (
@@ -185,11 +185,11 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
         (
             ["--package", "functions", "--function", "record", "--run_additional_args", "x"],
             2,
-            "is no key:value",
+            "is not key:value",
         ),
         (["--package", "functions", "--function", "record", "--sweep_id", "abcd"], 1, "no sweep 'abcd'"),
-        (["--package", "functions", "--function", "record", "--sweep_id", "../abcd"], 2, "'..' is no id"),
-        (["--package", "functions", "--function", "record", "--sweep_id", "a/b/c/d"], 2, "is no id"),
+        (["--package", "functions", "--function", "record", "--sweep_id", "../abcd"], 2, "'..' is not an id"),
+        (["--package", "functions", "--function", "record", "--sweep_id", "a/b/c/d"], 2, "is not an id"),
         (["--package", "functions", "--function", "record", "--resume"], 2, "sweep_id: missing"),
         (["--package", "functions", "--function", "record", "--sweep_id"], 2, "expected one argument"),
         (["--package", "functions", "--function", "record", "--cuont", "3"], 2, "did you mean '--count'?"),
@@ -198,7 +198,7 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
             2,
             "lease: must be a number of more than 0",
         ),
-        (["--package", "functions", "--function", "__name__"], 2, "functions.__name__ is no function but"),
+        (["--package", "functions", "--function", "__name__"], 2, "functions.__name__ is not a function but"),
         (["--package", "functions", "--function", "record", "--count", "x"], 2, "'x' is not a whole number"),
         (
             ["--package", "functions", "--function", "record", "--mode", "on"],
@@ -292,7 +292,7 @@ def test_a_sweep_or_run_that_is_not_there_is_answered_with_those_that_are(capsys
     assert "none was started" in capsys.readouterr().err
     assert cli.run_resume([*work, sweep_id]) == 0
     assert cli.run_resume([*work, sweep_id, "--rerun_id", "nope"]) == 1
-    assert f"nope: no such run in {Path.cwd()}" in (err := capsys.readouterr().err)
+    assert f"nope: unknown run in {Path.cwd()}" in (err := capsys.readouterr().err)
     assert f"there are {sweep_id}-0001, {sweep_id}-0002" in err
 
 

@@ -69,7 +69,7 @@ def test_a_grid_without_end_is_read_at_any_point():
 
 def test_run_cap_limits_the_grid():
     assert grid_of({"p": {"values": [1, 2, 3]}}, run_cap=2).size == 2
-    with pytest.raises(ConfigError, match="run_cap: 0 is no number of runs"):
+    with pytest.raises(ConfigError, match="run_cap: 0 must be at least 1"):
         grid_of({"p": {"values": [1]}}, run_cap=0)
 
 

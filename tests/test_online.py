@@ -236,7 +236,7 @@ def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
     assert stored.config() == {"lr": 0.001, "dataset": {"type": "mnist", "options": {}}}
     capsys.readouterr()
     for run_id, message in [
-        ("nowhere", "nowhere: W&B has no such run in researcher/study"),
+        ("nowhere", "nowhere: unknown run in W&B's project researcher/study"),
         (f"dysweep-{sweep_id}", "is not a run of the sweep"),
     ]:
         assert run("trains", path, "--rerun_id", run_id) == 1
@@ -378,7 +378,7 @@ def test_wandb_hears_of_a_run_whose_config_cannot_be_made(server, capsys):
     sweep_id = create(capsys)
     server.backend.sweeps[sweep_id].config["run_cap"] = 4
     assert run("trains", sweep_id) == 1
-    assert "0 is no index of this list" in capsys.readouterr().err
+    assert "index 0 is out of range for a list of 0" in capsys.readouterr().err
     assert Counter(each.state for each in server.backend.runs_of(sweep_id)) == {"finished": 3, "failed": 1}
     assert states(sweep_id) == {"finished": 3, "failed": 1}
 

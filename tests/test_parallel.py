@@ -224,7 +224,7 @@ def test_a_keyboard_interrupt_ends_the_agent():
     with pytest.raises(dysweep.Preempted):
         dysweep_run_resume(function=function, sweep_id=sweep_id)
     assert run_of(sweep_id).state() == "preempted"
-    with pytest.raises(NotFoundError, match="no such run"):
+    with pytest.raises(NotFoundError, match="unknown run"):
         run_of(sweep_id, 2)
 
 
@@ -284,7 +284,7 @@ def test_a_run_whose_config_cannot_be_resolved_fails_and_the_others_go_on():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bas_config": {}}, "bas_config: no such setting; did you mean 'base_config'"),
+        ({"bas_config": {}}, "bas_config: unknown setting; did you mean 'base_config'"),
         ({"count": "3"}, "count: '3' is not a whole number"),
         ({"count": 0}, "count: must be at least 1, got 0"),
         ({"resume": 1}, "resume: 1 is not true or false"),

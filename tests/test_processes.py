@@ -162,7 +162,7 @@ def test_a_signal_to_the_whole_group_gives_no_traceback_of_ours_in_workers(start
     assert process.returncode == 128 + number
     assert "Preempted" not in err and "dysweep/" not in err
     assert open_sweep(sweep_id).counts == {"pending": 1, "preempted": 1}
-    wait_for_file("told", 1)
+    wait_for_file("told")
 
 
 def test_a_signal_arrives_though_python_drops_exceptions_in_destructors(start):
@@ -173,7 +173,7 @@ def test_a_signal_arrives_though_python_drops_exceptions_in_destructors(start):
     _, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert "did not stop within its grace" not in err and "Traceback" not in err
-    wait_for_file("told", 1)
+    wait_for_file("told")
     assert open_sweep(sweep_id).counts == {"pending": 1, "preempted": 1}
 
 

@@ -60,7 +60,7 @@ GIST = {
     "case-root-sweep": "the whole `parameters` cannot be one sweep node",
     "case-identifier-without-sweep": "sweep_identifier without sweep",
     "case-ops-without-list": "dy__list__operations needs a list",
-    "case-remove-out-of-range": "dy__remove: 7 is no index of this list, which has 2 elements",
+    "case-remove-out-of-range": "dy__remove: index 7 is out of range for a list of 2",
     "case-upsert-is-dict": "dy__upsert should be a list",
     "case-upsert-swept-dict": r"dy__upsert.values[1]: dy__upsert should be a list",
     "case-upsert-none": "dy__upsert should be a list",
@@ -112,7 +112,7 @@ def test_names_that_wandb_or_dysweep_use_are_not_given():
     ("node", "message"),
     [
         ({"sweep": True}, r"^sweep_configuration\.a: a sweep node needs"),
-        ({"sweep": True, "vales": [1]}, r"\.a\.vales: no such key of a sweep node; did you mean 'values'"),
+        ({"sweep": True, "vales": [1]}, r"\.a\.vales: unknown key of a sweep node; did you mean 'values'"),
         (swept(), r"^sweep_configuration\.a\.values: an empty list"),
         ({"sweep": True, "values": 3}, r"^sweep_configuration\.a\.values: a list is needed"),
         (swept(1, 2, probabilities=[1.0]), r"\.probabilities: 1 probabilities for 2 values"),
@@ -143,7 +143,7 @@ def test_doubtful_nodes_are_warned_about(caplog):
 
 
 def test_no_space_is_read_from_other_text():
-    with pytest.raises(ValueError, match="no space of a sweep"):
+    with pytest.raises(ValueError, match="not the space of a sweep"):
         Space.from_json("[]")
 
 

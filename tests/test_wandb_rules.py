@@ -31,7 +31,7 @@ REFUSED = {
     ),
     "metric's key": (
         {"metric": {"name": "acc", "gaol": "maximize"}},
-        "metric.gaol: no such key; did you mean 'goal'?",
+        "metric.gaol: unknown key; did you mean 'goal'?",
     ),
     "metric without name": ({"metric": {"goal": "maximize"}}, "metric.name: the metric's name is needed"),
     "metric as list": ({"metric": ["acc"]}, "metric: write it as {name: loss, goal: minimize}"),
@@ -45,8 +45,8 @@ REFUSED = {
         "method: no method 'hyperband'; there are grid, random, bayes, custom",
     ),
     "method as list": ({"method": ["grid"]}, "method: no method ['grid']"),
-    "unknown key": ({"paramters_2": 1}, "paramters_2: no such key; did you mean 'parameters'?"),
-    "very unknown key": ({"x": 1}, "sweep_configuration.x: no such key; there are"),
+    "unknown key": ({"paramters_2": 1}, "paramters_2: unknown key; did you mean 'parameters'?"),
+    "very unknown key": ({"x": 1}, "sweep_configuration.x: unknown key; there are"),
     "name": ({"name": 3}, "sweep_configuration.name: 3 is not text; write it in quotes"),
     "run_cap": ({"run_cap": 0}, "run_cap: must be a whole number of at least 1, got 0"),
     "bayes": ({"method": "bayes"}, "sweep_configuration.metric: missing, and bayes needs it"),
@@ -56,7 +56,7 @@ REFUSED = {
     ),
     "early_terminate's key": (
         {"metric": {"name": "a"}, "early_terminate": {"type": "hyperband", "min_iters": 3}},
-        "early_terminate.min_iters: no such key; did you mean 'min_iter'?",
+        "early_terminate.min_iters: unknown key; did you mean 'min_iter'?",
     ),
     "early_terminate's bounds": (
         {"metric": {"name": "a"}, "early_terminate": {"type": "hyperband", "max_iter": 3}},

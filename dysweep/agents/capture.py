@@ -107,7 +107,7 @@ class _Tee:
         return _Bytes(self)
 
     def detach(self) -> _Bytes:
-        """Give the bytes below, as whoever detaches them wraps them anew; the process keeps its stream."""
+        """Return the bytes below, as whoever detaches them wraps them anew; the process keeps its stream."""
         return self.buffer
 
     def __enter__(self) -> _Tee:

@@ -34,7 +34,7 @@ class Result:
         error: what it raised.
         seconds: how long it took.
         metrics: the final numeric metrics.
-        other_values: what was logged and is no number, with its kind.
+        other_values: what was logged and is not a number, with its kind.
     """
 
     claim: Claim

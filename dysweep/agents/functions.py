@@ -62,7 +62,7 @@ def function_named(package: str | None, name: str | None) -> Callable[..., Any]:
         defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise FunctionError(f"--function: {package} has no {name!r}{closest(name, defined)}")
     if not callable(function):
-        raise FunctionError(f"--function: {package}.{name} is no function but {function!r}")
+        raise FunctionError(f"--function: {package}.{name} is not a function but {function!r}")
     return typing.cast("Callable[..., Any]", function)
 
 

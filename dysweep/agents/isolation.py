@@ -46,7 +46,7 @@ def own_environment(offline: bool) -> Iterator[None]:
 
 @contextmanager
 def importing(name: str) -> Iterator[None]:
-    """Give a module that is imported a command line without arguments, and let it set up logging but ours."""
+    """Import a module with a command line without arguments; it may set up logging, but not ours."""
     argv, disabled = sys.argv, logger.disabled
     sys.argv = [name]
     try:
@@ -58,7 +58,7 @@ def importing(name: str) -> Iterator[None]:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Give the function a command line without arguments, and put back what it leaves changed.
+    """Call the function with a command line without arguments, and put back what it leaves changed.
 
     These are sys.argv, the working directory, the umask, environment variables of W&B, CUDA and launchers,
     handlers of signals and alarms, how logging is set up, and Python's hooks for exceptions.
@@ -121,7 +121,7 @@ def _put_back_logging(before: _Logging) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0o077)  # there is no other way to read it everywhere; meanwhile nobody gets too much
+    mask = os.umask(0o077)  # the only way to read it everywhere; meanwhile new files are closed to others
     os.umask(mask)
     return mask
 

@@ -38,7 +38,7 @@ class FunctionJob:
     use_lightning_logger: bool = False
 
     def check(self) -> None:
-        """Make sure that the function can be called.
+        """Check that the function can be called.
 
         Raises:
             FunctionError: it cannot; the message says what it should take.
@@ -46,7 +46,7 @@ class FunctionJob:
         needed = ["config", *(["logger"] if self.use_lightning_logger else []), "checkpoint_dir"]
         shown = getattr(self.function, "__qualname__", repr(self.function))
         if not callable(self.function):
-            raise FunctionError(f"{shown} is no function")
+            raise FunctionError(f"{shown} is not a function")
         if self.use_lightning_logger and not importlib.util.find_spec("lightning"):
             raise FunctionError("use_lightning_logger needs Lightning: pip install 'dysweep[lightning]'")
         if kind := _runs_later(self.function):

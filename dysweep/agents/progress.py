@@ -114,14 +114,14 @@ class Progress:
 
 
 def _is_measured(value: Any) -> bool:
-    """Tell whether this is a number as training ends with: a float, numpy's, or a tensor of one number."""
+    """Return whether this is a number as training ends with: a float, numpy's, or a tensor of one number."""
     if isinstance(value, Real):
         return not isinstance(value, Integral)
     return getattr(value, "ndim", None) == 0 and hasattr(value, "item")
 
 
 def _holds_numbers(value: Any) -> bool:
-    """Tell whether this looks like metrics: a mapping of numbers, or a list of such, as Lightning gives."""
+    """Return whether this looks like metrics: a mapping of numbers, or a list of such, as Lightning gives."""
     if isinstance(value, Mapping):
         numbers = [each for each in value.values() if isinstance(each, Real) and not isinstance(each, bool)]
         return bool(numbers) or any(_is_measured(each) or _holds_numbers(each) for each in value.values())

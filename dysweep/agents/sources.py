@@ -125,7 +125,7 @@ class Claims:
         return Claim(attempt, record["assignment"], record.get("name"), config, problem, place, from_scratch)
 
     def is_alive(self, attempt: Attempt) -> bool:
-        """Tell whether an attempt is being executed; one on a host out of sight is watched for one lease."""
+        """Return whether an attempt is being executed; one out of sight is watched for one lease."""
         if attempt.state() is not State.RUNNING:
             return False
         owner = attempt.owner()
@@ -284,7 +284,7 @@ def resumable_sources(
     wait: bool = True,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Source]:
-    """Give the sources of runs to resume, or to rerun from scratch however often they have failed.
+    """Return the sources of runs to resume, or to rerun from scratch however often they have failed.
 
     Args:
         claims: claims the sweep's runs.

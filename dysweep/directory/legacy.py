@@ -121,7 +121,7 @@ def _text(path: Path) -> str:
 
 
 def old_runs(folder: Path) -> list[OldRun]:
-    """List the runs that dysweep 0.1 has left in a sweep's directory; none if it is no such directory."""
+    """List the runs that dysweep 0.1 has left in a sweep's directory; none if it is not one."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -162,7 +162,7 @@ def find_old(directory: SweepDirectory, run_id: str) -> OldRun | None:
 
 
 def is_old(directory: SweepDirectory) -> bool:
-    """Tell whether only dysweep 0.1 has worked in a sweep's directory."""
+    """Return whether only dysweep 0.1 has worked in a sweep's directory."""
     try:
         return not directory.record_path.exists() and bool(old_runs(directory.path))
     except OSError:  # somebody else's folder
@@ -177,7 +177,7 @@ def _is_id(text: str) -> bool:
 
 
 def adopt(directory: SweepDirectory) -> None:
-    """Give each run of dysweep 0.1 a record of its own, with its checkpoint; repeated, it does what is left.
+    """Record each run of dysweep 0.1, with its checkpoint; repeated, it does what is left.
 
     Until all is done there is no sweep.json, so that no agent works on the runs before.
 
@@ -208,7 +208,7 @@ def adopt(directory: SweepDirectory) -> None:
 
 
 def _record(directory: SweepDirectory, run: RunDirectory, old: OldRun) -> bool:
-    """Make the record of a run beside and rename it; False if another process was first."""
+    """Create the record of a run beside and rename it; False if another process was first."""
     config = old.config
     beside = RunDirectory(directory.runs_path / f".{old.run_id}.{secrets.token_hex(4)}.tmp")
     beside.attempts_path.mkdir(parents=True)
@@ -255,7 +255,7 @@ def unadopted(directory: SweepDirectory) -> Sweep:
 def sweep_of_metadata(
     path: SweepAddress, metadata: Mapping[str, Any], configuration: Mapping[str, Any]
 ) -> Sweep:
-    """Make a sweep's record of what dysweep 0.1 kept in W&B.
+    """Build a sweep's record of what dysweep 0.1 kept in W&B.
 
     Args:
         path: the sweep.
@@ -300,7 +300,7 @@ def _sweep_node(name: str, parameters: Mapping[str, Any], values: Mapping[str, A
     aliases = _aliases(parameters[name], values)
     for other, parameter in parameters.items():
         if other != name and (shared := aliases & _aliases(parameter, values)):
-            raise ValueError(f"{min(shared)!r} stands in two parameters, {name} and {other}")
+            raise ValueError(f"{min(shared)!r} is in two parameters, {name} and {other}")
     if aliases:
         sent = node["values"]
         decoded = [values.get(each, {}) if isinstance(each, str) else each for each in sent]  # W&B drops {}

@@ -14,7 +14,7 @@ _ENDED = ("Z", "X")  # a zombie has ended, though nobody has taken notice of it 
 
 
 def now() -> str:
-    """Give the current time in UTC, as ISO 8601 with microseconds."""
+    """Return the current time in UTC, as ISO 8601 with microseconds."""
     return datetime.now(timezone.utc).isoformat()
 
 
@@ -53,7 +53,7 @@ class Owner:
         return cls(maker, 0, None, None, None, None, 0, started)
 
     def alive(self) -> bool | None:
-        """Tell whether the process lives, as far as this process can see by itself.
+        """Return whether the process lives, as far as this process can see by itself.
 
         Returns:
             None if it runs where this process cannot look (another host, another container).

@@ -30,7 +30,7 @@ class Location:
     online: bool
 
     def directory(self, sweep_id: str) -> SweepDirectory:
-        """Give the directory of a sweep, whether it is there or not."""
+        """Return the directory of a sweep, whether it is there or not."""
         root = user_path(self.root).absolute()  # also if the function changes the working directory
         if self.custom:
             return SweepDirectory(root / user_path(self.custom))
@@ -40,11 +40,11 @@ class Location:
         """Return what is known of a sweep's address: `id` or `entity/project/id`, and the settings.
 
         Raises:
-            ConfigError: this is no sweep's id.
+            ConfigError: this is not a sweep's id.
         """
         *owners, sweep_id = sweep.split("/")
         if len(owners) > 2:
-            raise ConfigError(f"sweep_id: {sweep!r} is no id; give it as id or entity/project/id")
+            raise ConfigError(f"sweep_id: {sweep!r} is not an id; give it as id or entity/project/id")
         for part in (*owners, sweep_id):
             check_id(part, "sweep_id")
         entity, project = [None, None, *owners][-2:]
@@ -89,7 +89,7 @@ class Location:
         if is_old(directory):
             return (
                 f"sweep_id: {directory.path} was made by {NAME}, with a sweep that W&B serves; "
-                "to go on with it, say where (--project NAME, or entity/project/id), and unset WANDB_MODE"
+                "to continue it, say where (--project NAME, or entity/project/id), and unset WANDB_MODE"
             )
         root = user_path(self.root)
         known = sorted(

@@ -110,7 +110,7 @@ class Attempt:
         try:
             stored = read_json(self._file(".end.json"))
             if stored["outcome"] in (State.PENDING, State.RUNNING):
-                raise ValueError(f"{stored['outcome']} is no outcome")
+                raise ValueError(f"{stored['outcome']} is not an outcome")
             end = End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
             datetime.fromisoformat(end.ended)
             if not all(isinstance(number, (int, float)) for number in end.metrics.values()):
@@ -132,7 +132,7 @@ class Attempt:
         return {}
 
     def superseded(self) -> bool:
-        """Tell whether another process has taken the run over since."""
+        """Return whether another process has taken the run over since."""
         return Attempt(self.run, self.number + 1).claim_path.exists()
 
     def finish(self, outcome: State, error: dict[str, str] | None, metrics: dict[str, float]) -> bool:
@@ -159,7 +159,7 @@ class Attempt:
         return end.outcome if end is not None else State.CRASHED
 
     def given_up(self, state: State, max_attempts: int) -> bool:
-        """Tell whether resume leaves the run alone: it is unfinished, and has failed or crashed too often.
+        """Return whether resume leaves the run alone: it is unfinished, and has failed or crashed too often.
 
         Preempted attempts do not count, nor does one that is still being executed.
 
@@ -174,7 +174,7 @@ class Attempt:
         return failures + (state is not State.PREEMPTED) >= max_attempts
 
     def unseen(self) -> bool:
-        """Tell whether it is being executed, if at all, where this process cannot look."""
+        """Return whether it is being executed, if at all, where this process cannot look."""
         if self.end() is not None:
             return False
         owner = self.owner()

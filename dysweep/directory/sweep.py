@@ -42,14 +42,14 @@ FORMAT_VERSION = 1
 
 
 def check_id(identifier: str, what: str) -> str:
-    """Make sure that an id can be a file's name: letters, digits, `_ - .`, no leading dot.
+    """Check that an id can be a file's name: letters, digits, `_ - .`, no leading dot.
 
     Raises:
         ConfigError: it cannot.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", identifier):
         raise ConfigError(
-            f"{what}: {identifier!r} is no id; ids have letters, digits and _ - . and no leading dot"
+            f"{what}: {identifier!r} is not an id; an id has letters, digits and _ - . and no leading dot"
         )
     return identifier
 
@@ -176,7 +176,7 @@ class SweepDirectory:
         return self.path / "runs"
 
     def check_free(self) -> None:
-        """Make sure that no sweep is here.
+        """Check that no sweep is here.
 
         Raises:
             ConfigError: there is one.
@@ -187,7 +187,7 @@ class SweepDirectory:
             )
 
     def create(self, sweep: Sweep) -> None:
-        """Make the directory; it is a sweep once sweep.json is there, which is written last and whole.
+        """Create the directory; it is a sweep once sweep.json is there, which is written last and whole.
 
         Raises:
             ConfigError: the directory holds a sweep already.
@@ -205,7 +205,7 @@ class SweepDirectory:
         """The sweep's record.
 
         Raises:
-            NotFoundError: here is no sweep.
+            NotFoundError: there is no sweep here.
             DirectoryError: the record is damaged, or of another format version.
         """
         try:
@@ -228,7 +228,7 @@ class SweepDirectory:
             known = sorted(self.run_ids())
             more = ", ..." if len(known) > 3 else ""
             some = f"there are {', '.join(known[:3])}{more}" if known else "none was started"
-            raise NotFoundError(f"{run_id}: no such run in {self.runs_path}; {some}")
+            raise NotFoundError(f"{run_id}: unknown run in {self.runs_path}; {some}")
         return run
 
     def run_ids(self) -> set[str]:

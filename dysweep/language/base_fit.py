@@ -156,7 +156,7 @@ class _Fit:
         nested = ": {".join(parts) + ": ..." + "}" * (len(parts) - 1)
         raise LanguageError(
             format_path(path),
-            f"a key with dots is no path and would be a new key, and base_config has {key}; write {nested}",
+            f"a key with dots is a new key, not a path, and base_config has {key}; write {nested}",
         )
 
     def _refuse_ways_of_wandb(self, patch: dict[str, Any], base: Any, path: TreePath) -> None:
@@ -253,7 +253,7 @@ def _keys(tree: Any) -> Iterator[str]:
 
 
 def _is_surprising(key: str, base: dict[str, Any], path: TreePath) -> bool:
-    """Tell whether a swept key is new beside others.
+    """Return whether a swept key is new beside others.
 
     Not so one of a series (beta2 beside beta1), an argument of a class, which knows its own, and a misspelt
     key, which the preview names.

@@ -95,7 +95,7 @@ def _tree(value: Any, name: str) -> dict[str, Any]:
 def _described(
     sweep_configuration: Any, settings: Mapping[str, tuple[str, Any]], base: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Give W&B's sweep configuration with its defaults, and where its parameters stand."""
+    """Return W&B's sweep configuration with its defaults, and where its parameters are."""
     given = _tree(sweep_configuration, "sweep_configuration")
     path: tuple[str, ...] = ("sweep_configuration",)
     if isinstance(given.get("parameters"), dict):
@@ -105,7 +105,7 @@ def _described(
         if given.get("method") in _METHODS and "method" not in base:
             instead = [key for key in given if misspelt(key, ["parameters"])]
             hint = f"; did you mean it by {instead[0]!r}?" if instead else ", which holds what is swept"
-            raise ConfigError(f"sweep_configuration: `method` stands here without `parameters`{hint}")
+            raise ConfigError(f"sweep_configuration: `method` is set without `parameters`{hint}")
         described = {"parameters": given}
     if isinstance(described.get("metric"), str):
         raise ConfigError("sweep_configuration.metric: write it as {name: loss, goal: minimize}")

@@ -18,7 +18,7 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def inline_expression(text: str) -> str | None:
-    """Give EXPR if the whole text is `dy__eval(EXPR)`.
+    """Return EXPR if the whole text is `dy__eval(EXPR)`.
 
     Args:
         text: any text of a configuration.
@@ -31,7 +31,7 @@ def inline_expression(text: str) -> str | None:
 
 
 def _is_one_call(text: str) -> bool:
-    """Tell whether the text is one call, and not `dy__eval(f) and dy__eval(g)`."""
+    """Return whether the text is one call, and not `dy__eval(f) and dy__eval(g)`."""
     try:
         return isinstance(ast.parse(text, mode="eval").body, ast.Call)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -57,7 +57,7 @@ def load_function(
         the function.
 
     Raises:
-        ValueError: the text is no Python, or gives no function; the message says which.
+        ValueError: the text is not Python, or gives no function; the message says which.
         Exception: whatever the code raises when it is run.
     """
     text = textwrap.dedent(expression).strip()

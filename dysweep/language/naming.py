@@ -30,7 +30,7 @@ _NOUNS = """
 
 
 def check_template(template: str | None, space: Space) -> None:
-    """Make sure that a run name's template fits the parameters.
+    """Check that a run name's template fits the parameters.
 
     Raises:
         ConfigError: it names no parameter, or its format does not fit.
@@ -53,7 +53,7 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
     def fill(match: re.Match[str]) -> str:
         name, _, form = (match[1], "", "") if match[1] in assignment else match[1].rpartition(":")
         if name not in assignment:
-            raise ConfigError(f"run_name: {match[1]!r} is no parameter{closest(match[1], assignment)}")
+            raise ConfigError(f"run_name: {match[1]!r} is not a parameter{closest(match[1], assignment)}")
         try:
             return format(assignment[name], form)
         except (ValueError, TypeError) as error:
@@ -68,7 +68,7 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
 def naming(
     template: str | None, changer: str | Mapping[str, Any] | None, space: Space, allow_eval: bool
 ) -> NameOf:
-    """Give the function (assignment, config) -> the run's name, None where W&B shall choose it.
+    """Return the function (assignment, config) -> the run's name, None where W&B shall choose it.
 
     Args:
         template: see `named_after`; None for no template.
@@ -78,7 +78,7 @@ def naming(
         allow_eval: whether the changer may be code.
 
     Raises:
-        ConfigError: the template names no parameter, or the changer is no function or is code.
+        ConfigError: the template names no parameter, or the changer is not a function or is code.
     """
     check_template(template, space)
     change = None if changer is None else _load_changer(changer, allow_eval)
@@ -130,7 +130,7 @@ def _code_of(changer: str | Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _readable(assignment: Mapping[str, Any]) -> str:
-    """Make a readable name, the same for the same assignment: `calm-river-417`."""
+    """Build a readable name, the same for the same assignment: `calm-river-417`."""
     digest = int.from_bytes(hashlib.sha256(json.dumps(assignment, default=str).encode()).digest(), "big")
     digest, number = divmod(digest, 1000)
     digest, first = divmod(digest, len(_ADJECTIVES))

@@ -31,7 +31,7 @@ class Parameter:
 
     Args:
         name: what W&B calls it.
-        path: where its sweep node stands below `parameters`.
+        path: where its sweep node is below `parameters`.
         node: W&B's description of it, with the values as written in the YAML.
         labels: for every value the text that W&B gets for it, or None where it gets the value itself.
     """
@@ -53,7 +53,7 @@ class Parameter:
         )
 
     def encode(self, index: int) -> Any:
-        """Give what W&B gets for the value with this index."""
+        """Return what W&B gets for the value with this index."""
         label = self.labels[index]
         return self.values[index] if label is None else label
 
@@ -75,7 +75,7 @@ class Parameter:
         return Placed(self.values[index], (*self.path, *place))
 
     def to_wandb(self) -> dict[str, Any]:
-        """Give the parameter as a W&B sweep configuration wants it."""
+        """Return the parameter as a W&B sweep configuration wants it."""
         described = copy_tree(self.node, self.path)
         sent = [self.encode(index) for index in range(len(self.values))]
         if "values" in described:
@@ -124,7 +124,7 @@ def make_parameter(name: str, path: TreePath, node: dict[str, Any]) -> Parameter
     words = sorted(WANDB_WORDS | OWN_WORDS)
     for key in described:
         if key not in WANDB_WORDS and difflib.get_close_matches(key, words, n=1):
-            raise LanguageError(f"{where}.{key}", f"no such key of a sweep node{closest(key, words)}")
+            raise LanguageError(f"{where}.{key}", f"unknown key of a sweep node{closest(key, words)}")
     if isinstance(described.get("value"), list):
         logger.warning("%s.value: one value that is a list; to choose from it, write `values`", where)
     values = described.get("values", [described["value"]] if "value" in described else [])
@@ -172,7 +172,7 @@ def _alias_labels(aliases: Any, node: dict[str, Any], where: str) -> tuple[str, 
 
 
 def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
-    """Make a label for each value that is no scalar or that JSON may lose: readable, short, unique."""
+    """Build a label for each value that is not a scalar or that JSON may lose: readable, short, unique."""
     labels: list[str | None] = []
     taken = {value for value in values if isinstance(value, str)}
     for value in values:
@@ -191,7 +191,7 @@ def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
 
 
 def _is_kept_by_json(value: Any) -> bool:
-    """Tell whether a scalar comes back from W&B as it was sent."""
+    """Return whether a scalar comes back from W&B as it was sent."""
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or abs(value) <= _LARGEST_EXACT
@@ -213,7 +213,7 @@ def _scalar_text(value: Any) -> str:
 
 
 def _lookup_key(value: Any) -> Any:
-    """Give a key under which 1 and 1.0 are the same, and True and 1 are not."""
+    """Return a key under which 1 and 1.0 are the same, and True and 1 are not."""
     if isinstance(value, str):
         return ("text", value)
     if isinstance(value, (bool, int, float)) or value is None:

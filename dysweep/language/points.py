@@ -40,11 +40,11 @@ class Grid:
 
     @classmethod
     def of(cls, space: Space, sweep_configuration: Mapping[str, Any]) -> Grid:
-        """Make the grid of a sweep.
+        """Build the grid of a sweep.
 
         Raises:
             LanguageError: a parameter has infinitely many values.
-            ConfigError: the method is not grid, or run_cap is no number.
+            ConfigError: the method is not grid, or run_cap is not a number.
         """
         method = sweep_configuration.get("method", "grid")
         if method != "grid":
@@ -53,7 +53,7 @@ class Grid:
             )
         cap = sweep_configuration.get("run_cap")
         if cap is not None and (type(cap) is not int or cap < 1):
-            raise ConfigError(f"sweep_configuration.run_cap: {cap!r} is no number of runs; give 1 or more")
+            raise ConfigError(f"sweep_configuration.run_cap: {cap!r} must be at least 1")
         return cls(tuple(p.name for p in space.swept), tuple(map(_axis, space.swept)), cap)
 
     @property
@@ -63,7 +63,7 @@ class Grid:
         return size if self.cap is None else min(size, self.cap)
 
     def assignment(self, index: int) -> dict[str, Any]:
-        """Give the point with this index, 0 for the first."""
+        """Return the point with this index, 0 for the first."""
         chosen = []
         for axis in reversed(self.axes):
             index, position = divmod(index, axis.size)
@@ -81,7 +81,7 @@ class Axis:
     step: float = 1
 
     def value(self, position: int) -> Any:
-        """Give the value at this position."""
+        """Return the value at this position."""
         if self.declared:
             return self.declared[position]
         value = self.start + position * self.step

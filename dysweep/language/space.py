@@ -45,7 +45,7 @@ class Space:
     Args:
         tree: the hierarchical parameters as written.
         swept: the swept parameters in document order.
-        path: where the parameters stand in the YAML, for messages.
+        path: where the parameters are in the YAML, for messages.
 
     Example:
         >>> from dysweep import Space
@@ -66,8 +66,8 @@ class Space:
         """Find the swept parameters and name them.
 
         Args:
-            parameters: the hierarchical mapping, what stands below `parameters` in a W&B sweep configuration.
-            path: where it stands in the YAML, for messages.
+            parameters: the hierarchical mapping, what is below `parameters` in a W&B sweep configuration.
+            path: where it is in the YAML, for messages.
 
         Returns:
             the space.
@@ -115,7 +115,7 @@ class Space:
     def resolve(
         self, base_config: Mapping[str, Any], assignment: Mapping[str, Any], allow_eval: bool = False
     ) -> dict[str, Any]:
-        """Give the config that an assignment stands for.
+        """Return the config that an assignment stands for.
 
         Args:
             base_config: the tree that every run starts from.
@@ -163,7 +163,7 @@ class Space:
             text: the JSON text.
 
         Raises:
-            ValueError: the text is no space.
+            ValueError: the text is not a space.
 
         Example:
             >>> text = Space.compile({"lr": {"sweep": True, "values": [0.1, 0.01]}}).to_json()
@@ -179,7 +179,7 @@ class Space:
                 found = tuple(item["path"])
                 swept.append(Parameter(item["name"], found, wandb_part(nodes[found]), tuple(item["labels"])))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"this is no space of a sweep: {error!r}") from error
+            raise ValueError(f"this is not the space of a sweep: {error!r}") from error
         return cls(tree, tuple(swept), path)
 
 
@@ -213,7 +213,7 @@ def _warn_of_seeming_nodes(value: Any, path: TreePath) -> None:
 
 
 def _looks_swept(node: dict[str, Any]) -> bool:
-    """Tell whether a mapping seems to be meant as a sweep node: W&B's words, perhaps a misspelt `sweep`."""
+    """Return whether a mapping seems to be meant as a sweep node: W&B's words, perhaps a misspelt `sweep`."""
     others = node.keys() - WANDB_WORDS
     if node.keys() <= {"value", "distribution"}:
         return False  # W&B's way to write a constant
@@ -254,7 +254,7 @@ def _free_name(path: TreePath, taken: set[str]) -> str:
 
 
 def _pieces(path: TreePath) -> Iterator[str | int]:
-    """Give what a name is made of: n instead of `__IDX__n`, and not which of a list's operations it is."""
+    """Return what a name is made of: n instead of `__IDX__n`, and not which of a list's operations it is."""
     for place, part in enumerate(path):
         if isinstance(part, int):
             if place == 0 or path[place - 1] != OPERATIONS:

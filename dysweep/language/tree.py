@@ -44,13 +44,13 @@ def copy_tree(value: Any, path: TreePath, reserved: frozenset[str] = frozenset()
         the copy.
 
     Raises:
-        LanguageError: a key is no text or is reserved, a value is of no plain type, or the tree has no end.
+        LanguageError: a key is not text or is reserved, a value has no plain type, or the tree has no end.
     """
     return _copy(value, path, reserved, len(path) + _DEEPEST)
 
 
 def is_word(key: str | int) -> bool:
-    """Tell whether a key is a word of the language, and no key of a config."""
+    """Return whether a key is a word of the language, and no key of a config."""
     return isinstance(key, str) and (key in RESERVED or key.startswith(GROUP))
 
 
@@ -130,7 +130,7 @@ def _with_article(name: str) -> str:
 
 
 def _advice(value: Any) -> str:
-    """Say how to write what is no part of a tree."""
+    """Say how to write what cannot be in a tree."""
     if isinstance(value, (date, time, timedelta)) or (_is_array(value) and _is_date(value)):
         return "write it as text, in quotes"
     if isinstance(value, Enum):
@@ -167,9 +167,9 @@ def format_path(path: TreePath) -> str:
 
 
 def reserved_word(key: str, path: TreePath) -> LanguageError:
-    """Make the error about a word of the language that is a key of the config."""
-    hints = {"sweep": "a sweep cannot stand inside the values of another, or in the base"}
-    hints |= dict.fromkeys((INSERT, REMOVE, OVERWRITE), f"it belongs into the list of a {OPERATIONS!r}")
+    """Build the error about a word of the language that is a key of the config."""
+    hints = {"sweep": "a sweep cannot be inside the values of another, or in the base"}
+    hints |= dict.fromkeys((INSERT, REMOVE, OVERWRITE), f"it belongs in the list of a {OPERATIONS!r}")
     hint = f"; {hints[key]}" if key in hints else ""
     return LanguageError(
         format_path((*path, key)),

@@ -45,7 +45,7 @@ _MISSING = _Marker("nothing")
 
 @dataclass(frozen=True)
 class Placed:
-    """A part of a patch that comes from elsewhere in the YAML than from where it stands."""
+    """A part of a patch that comes from elsewhere in the YAML than from where it is written."""
 
     value: Any
     path: TreePath
@@ -65,8 +65,8 @@ def upsert(
         config: the tree to start from; it is copied, never changed.
         patch: what to change; it is never changed, and nothing of it is shared with the result.
         allow_eval: whether code in the patch (`dy__eval`) may be run.
-        config_path: where the config stands in the YAML, for messages.
-        patch_path: where the patch stands in the YAML, for messages.
+        config_path: where the config is in the YAML, for messages.
+        patch_path: where the patch is in the YAML, for messages.
 
     Returns:
         a new plain tree without any reserved key.
@@ -231,7 +231,7 @@ class _Upsert:
                 del current[_checked_index(argument, current, here)]
             elif word not in (INSERT, OVERWRITE):
                 raise LanguageError(
-                    format_path(here), f"no such list operation; there are {REMOVE}, {INSERT} and {OVERWRITE}"
+                    format_path(here), f"unknown list operation; there are {REMOVE}, {INSERT} and {OVERWRITE}"
                 )
             elif isinstance(argument, list):
                 self._put_pair(current, word, argument, here)
@@ -361,16 +361,20 @@ def _checked_index(index: Any, current: list[Any], path: TreePath) -> int:
     if type(index) is not int or not -len(current) <= index < len(current):
         raise LanguageError(
             format_path(path),
-            f"{index!r} is no index of this list, which has {len(current)} elements (0 is the first)",
+            f"index {index!r} is out of range for a list of {len(current)}{_valid(current)}",
         )
     return index % len(current)
+
+
+def _valid(current: list[Any]) -> str:
+    return f" (valid: {-len(current)} to {len(current) - 1})" if current else ""
 
 
 def _insert_index(index: Any, current: list[Any], path: TreePath) -> int:
     if type(index) is not int or index < min(-len(current), -1):
         raise LanguageError(
             format_path(path),
-            f"{index!r} is no place to insert at in this list, "
+            f"{index!r} is not a place to insert at in this list, "
             f"which has {len(current)} elements (-1 appends)",
         )
     return len(current) if index == -1 else index
@@ -381,12 +385,12 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def is_plain(value: Any) -> bool:
-    """Tell whether a value is a scalar without code, which can be put anywhere."""
+    """Return whether a value is a scalar without code, which can be put anywhere."""
     return not isinstance(value, (dict, list)) and not carries_code(value)
 
 
 def carries_code(tree: Any) -> bool:
-    """Tell whether code (`dy__eval`) stands anywhere in a tree."""
+    """Return whether code (`dy__eval`) is anywhere in a tree."""
     if isinstance(tree, dict):
         return EVAL in tree or any(map(carries_code, tree.values()))
     if isinstance(tree, list):

@@ -65,7 +65,7 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     root = "sweep_configuration"
     for key in described:
         if key not in _KEYS:
-            raise ConfigError(f"{root}.{key}: no such key{closest(key, sorted(_KEYS))}")
+            raise ConfigError(f"{root}.{key}: unknown key{closest(key, sorted(_KEYS))}")
     method = described["method"]
     if method not in _METHODS:
         raise ConfigError(f"{root}.method: no method {method!r}{closest(str(method), _METHODS)}")
@@ -182,7 +182,7 @@ def check_parameter(parameter: Parameter, mode: str) -> None:
 
 
 def _implied(node: Mapping[str, Any]) -> str:
-    """Give the distribution that W&B takes where none is named."""
+    """Return the distribution that W&B takes where none is named."""
     if "values" in node:
         return "categorical_w_probabilities" if "probabilities" in node else "categorical"
     if "value" in node:
@@ -227,7 +227,7 @@ def _check_probabilities(probabilities: Any, where: str) -> None:
 def _check_keys(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     for key in mapping:
         if key not in known:
-            raise ConfigError(f"{where}.{key}: no such key{closest(key, known)}")
+            raise ConfigError(f"{where}.{key}: unknown key{closest(key, known)}")
 
 
 def _number(mapping: Mapping[str, Any], key: str, where: str) -> float:

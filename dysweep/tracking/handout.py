@@ -46,8 +46,8 @@ def assigned_runs(
 
     `wandb.agent` works in a thread of its own, so that the caller's thread, where signals arrive, can execute
     the runs. A run is over when the caller asks for the next one, or closes the iterator. Each call of
-    `wandb.agent` is for one run, and so ends by itself: one that goes on could only be ended by an exception
-    raised in its thread from outside, which on Python 3.11 never arrives under a debugger or coverage.
+    `wandb.agent` is for one run, and so ends by itself: else it could only be ended by an exception raised in
+    its thread from outside, which on Python 3.11 never arrives under a debugger or coverage.
 
     Args:
         address: the sweep.
@@ -130,12 +130,12 @@ def _next_run(handed: queue.Queue[Assigned | None], stopping: Callable[[], bool]
 
 
 def unstarted_runs(address: SweepAddress, known: Collection[str], seconds: float) -> list[str]:
-    """List the runs that W&B has given out, and that no process has ever started.
+    """List the runs that W&B has handed out, and that no process has ever started.
 
     Args:
         address: the sweep.
         known: ids of runs that need not be looked at.
-        seconds: how long ago they were given out at least.
+        seconds: how long ago they were handed out at least.
 
     Raises:
         TrackingError: W&B could not be asked.
@@ -151,7 +151,7 @@ def unstarted_runs(address: SweepAddress, known: Collection[str], seconds: float
 
 
 def _age(created: str) -> float:
-    """Give the seconds since a time as W&B writes it: ISO 8601 in UTC, with or without a zone."""
+    """Return the seconds since a time as W&B writes it: ISO 8601 in UTC, with or without a zone."""
     then = datetime.fromisoformat(created.replace("Z", "+00:00"))
     then = then if then.tzinfo is not None else then.replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - then).total_seconds()
@@ -183,5 +183,5 @@ def load_run(address: SweepAddress, run_id: str) -> KnownRun:
     """
     run = fetch_run(address, run_id)
     if run is None:
-        raise NotFoundError(f"{run_id}: W&B has no such run in {address.place}")
+        raise NotFoundError(f"{run_id}: unknown run in W&B's project {address.place}")
     return KnownRun(run.name, run.state, run.sweep_name, dict(run.config))

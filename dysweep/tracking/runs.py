@@ -47,7 +47,7 @@ class TrackedRun:
         when_stopped: called, from another thread, if W&B stops the run.
 
     Attributes:
-        other_values: what was logged and is no number, with its kind, once the run has ended.
+        other_values: what was logged and is not a number, with its kind, once the run has ended.
 
     Raises:
         TrackingError: W&B did not start the run.
@@ -328,7 +328,7 @@ def _final_summary(run: wandb.Run) -> dict[str, Any]:
 
 
 def _numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Give the numbers that people have logged: no sizes of media, no strings.
+    """Return the numbers that people have logged: no sizes of media, no strings.
 
     What `define_metric(name, summary="max")` has kept is `name.max`, and `name` too if it is the only one.
     """

@@ -110,7 +110,7 @@ def _set_informed(informed: bool) -> None:
 
 
 def log_in(entity: str | None) -> str | None:
-    """Make sure that W&B can be reached and knows the user.
+    """Check that W&B can be reached and knows the user.
 
     Args:
         entity: W&B's user or team; None for the user's default one.

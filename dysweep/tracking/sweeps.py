@@ -21,7 +21,7 @@ from dysweep.tracking.sdk import ENTITY, PROJECT, fetch_run, quiet_sdk, sdk_erro
 def create_sweep(
     configuration: Mapping[str, Any], entity: str | None, project: str, prior_runs: Sequence[str] = ()
 ) -> SweepAddress:
-    """Make a sweep.
+    """Create a sweep.
 
     Args:
         configuration: W&B's sweep configuration, with flat parameters.
@@ -35,7 +35,7 @@ def create_sweep(
     Raises:
         TrackingError: W&B did not make it.
     """
-    with sdk_errors("W&B did not make the sweep"), quiet_sdk():
+    with sdk_errors("W&B did not create the sweep"), quiet_sdk():
         with contextlib.redirect_stdout(None):  # the SDK prints the id there
             sweep_id = wandb.sweep(dict(configuration), entity, project, list(prior_runs) or None)
         # The SDK leaves there what the server said of the sweep's place.
@@ -43,12 +43,12 @@ def create_sweep(
 
 
 def page_of(address: SweepAddress) -> str:
-    """Give the address of a sweep's page in W&B."""
+    """Return the address of a sweep's page in W&B."""
     return f"{wandb.setup().settings.app_url}/{address.place}/sweeps/{address.sweep_id}"
 
 
 def page_of_run(address: SweepAddress, run_id: str) -> str:
-    """Give the address of the page of a sweep's run in W&B."""
+    """Return the address of the page of a sweep's run in W&B."""
     return f"{wandb.setup().settings.app_url}/{address.place}/runs/{run_id}"
 
 
@@ -124,7 +124,7 @@ def load_old_metadata(address: SweepAddress) -> tuple[SweepAddress, dict[str, An
 
 
 def fetch(directory: SweepDirectory, address: SweepAddress) -> None:
-    """Make the directory of a sweep that W&B serves, from what dysweep has kept with it there.
+    """Create the directory of a sweep that W&B serves, from what dysweep has kept with it there.
 
     Raises:
         NotFoundError: W&B has no such sweep of dysweep's.

@@ -159,7 +159,7 @@ def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunD
 
 
 def _is_outside(run: RunDirectory, sweep_id: str, listed_sweep: str | None, listed_state: str) -> bool:
-    """Tell whether a run has to be put into the sweep, or was while this was interrupted."""
+    """Return whether a run has to be put into the sweep, or was while this was interrupted."""
     return listed_sweep != sweep_id or (run.state() is State.FINISHED and listed_state != State.FINISHED)
 
 
@@ -177,7 +177,7 @@ def _waits(folder: Path) -> bool:
 
 
 def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str]]:
-    """Bring offline W&B runs to W&B.
+    """Upload offline W&B runs.
 
     Args:
         folders: their folders.

@@ -40,7 +40,7 @@ class Preview:
     allow_eval: bool
 
     def assignments(self) -> Iterator[dict[str, Any]]:
-        """Give the grid's points one after the other; without a grid one example."""
+        """Return the grid's points one after the other; without a grid one example."""
         if self.grid is None:
             yield {
                 p.name: p.encode(0) if p.values else p.node.get("min", 1) for p in self.definition.space.swept
@@ -50,7 +50,7 @@ class Preview:
             yield self.grid.assignment(index)
 
     def configs(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """Give each assignment with its config.
+        """Return each assignment with its config.
 
         Raises:
             LanguageError: a combination of values does not fit.
@@ -59,7 +59,7 @@ class Preview:
             yield assignment, self.config(assignment)
 
     def config(self, assignment: dict[str, Any]) -> dict[str, Any]:
-        """Give the config of an assignment.
+        """Return the config of an assignment.
 
         Raises:
             LanguageError: this combination of values does not fit.
@@ -67,7 +67,7 @@ class Preview:
         return self.definition.space.resolve(self.definition.base_config, assignment, self.allow_eval)
 
     def parameters(self) -> list[tuple[str, str, str]]:
-        """Give for each parameter its name, its path in the YAML, and its values or distribution."""
+        """Return for each parameter its name, its path in the YAML, and its values or distribution."""
         described = self.definition.space.parameters
         return [
             (parameter.name, format_path(parameter.path), values_of(described[parameter.name]))
@@ -151,7 +151,7 @@ def values_of(parameter: dict[str, Any], most: int = 8) -> str:
 
 
 def differences(base: Any, config: Any, path: TreePath = ()) -> Iterator[tuple[str, str | None, str | None]]:
-    """Give where a config differs from the base: path, old and new value as JSON; None where it has none.
+    """Return where a config differs from the base: path, old and new value as JSON; None where it has none.
 
     Where a class is replaced (`class_path`), the old one's arguments that it keeps are given as well, twice.
     """
@@ -183,7 +183,7 @@ def _kept(base: Any, config: Any, path: TreePath) -> Iterator[tuple[str, str, st
 def _added_keys(
     base: Any, config: Any, path: TreePath = ()
 ) -> Iterator[tuple[str, tuple[str, Iterable[str]]]]:
-    """Give the paths of keys that the base lacks, with the key and those that the base has there."""
+    """Return the paths of keys that the base lacks, with the key and those that the base has there."""
     if isinstance(base, dict) and isinstance(config, dict):
         for key, value in config.items():
             if key in base:

@@ -184,7 +184,7 @@ def _text(value: Any) -> str:
 
 
 def _choices(parameter: Parameter, runs: list[RunStatus]) -> tuple[list[str], list[str]]:
-    """Give the text of each run's value, and all texts in the order in which the values were declared."""
+    """Return the text of each run's value, and all texts in the order in which the values were declared."""
     chosen = [run.assignment[parameter.name] for run in runs]
     declared = [parameter.encode(index) for index in range(len(parameter.values))]
     texts = {_key(value): _text(value) for value in (*declared, *chosen)}
@@ -199,7 +199,7 @@ def _choices(parameter: Parameter, runs: list[RunStatus]) -> tuple[list[str], li
 
 
 def _numbers(parameter: Parameter, runs: list[RunStatus]) -> list[float] | None:
-    """Give the numbers that were chosen for the runs; None for texts, and for a few declared numbers."""
+    """Return the numbers that were chosen for the runs; None for texts, and for a few declared numbers."""
     chosen = [run.assignment[parameter.name] for run in runs]
     numbers = [float(each) for each in chosen if _is_number(each)]
     few = 0 < len(parameter.values) <= _MOST_BOXES
@@ -224,7 +224,7 @@ def _parallel(parameters: list[Parameter], metric: str, runs: list[RunStatus]) -
 
 
 def _axis(parameter: Parameter, runs: list[RunStatus]) -> dict[str, Any]:
-    """Give an axis of the parallel coordinates; runs come in the order of their results."""
+    """Return an axis of the parallel coordinates; runs come in the order of their results."""
     axis: dict[str, Any] = {"label": _escaped(parameter.name)}
     numbers = _numbers(parameter, runs)
     if numbers is None:

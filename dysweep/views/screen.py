@@ -52,7 +52,7 @@ def show(drawn: RenderableType) -> None:
 
 
 def console() -> Console:
-    """Give the console that writes to stdout."""
+    """Return the console that writes to stdout."""
     return _Console(
         width=None if sys.stdout.isatty() else _WIDTH_OF_FILES,
         highlight=False,

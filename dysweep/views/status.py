@@ -152,7 +152,7 @@ class SweepStatus:
         )
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
-        """Give one row for each run, with its parameters and final metrics, and the columns' names.
+        """Return one row for each run, with its parameters and final metrics, and the columns' names.
 
         A metric that has the name of another column is called `metric.NAME`.
         """
@@ -183,7 +183,7 @@ class SweepStatus:
         return config
 
     def to_dataframe(self) -> Any:
-        """Give a pandas DataFrame with a row for each run: assignment, state, durations, final metrics.
+        """Return a pandas DataFrame with a row for each run: assignment, state, durations, final metrics.
 
         Raises:
             ConfigError: pandas is not installed.
@@ -239,7 +239,7 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
         details: of finished runs read more than that they have finished, which takes twice as long.
 
     Raises:
-        NotFoundError: here is no sweep.
+        NotFoundError: there is no sweep here.
         DirectoryError: its record is damaged.
     """
     old = is_old(directory)
@@ -342,7 +342,7 @@ def _seconds(started: str, ended: str) -> float:
     try:
         return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
     except (TypeError, ValueError) as error:
-        raise DirectoryError(f"{started!r} or {ended!r} is no time: {error}") from None
+        raise DirectoryError(f"{started!r} or {ended!r} is not a time: {error}") from None
 
 
 def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
