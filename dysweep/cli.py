@@ -158,6 +158,7 @@ def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
     open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name or value may be of any script
+    # Not sys.exit in the command itself: tests and notebooks call it, and continue.
     code = command()
     if code != 0 and not runs_user_code:
         sys.stdout.flush()

@@ -225,6 +225,7 @@ def write_json(path: Path, content: Any) -> None:
         with open(beside, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
             file.flush()
+            # Without this a power failure can leave the new name with empty content.
             os.fsync(file.fileno())
         os.replace(beside, path)
         sync_directory(path.parent)
@@ -265,6 +266,7 @@ def create_atomically(path: Path, content: Any) -> bool:
     Returns:
         whether this call created it.
     """
+    # A link fails where the name is taken, and appears with the whole content: the two that a rename cannot.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     write_json(beside, content)
     try:

@@ -286,6 +286,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
         executor = Executor(sweep, job, stop, config.mark_preempting, heartbeat)
         with closing(work_through(sources, executor, progress)) as results:
             try:
+                # islice takes no more than it gives: no run is claimed that is not executed.
                 for result in itertools.islice(results, config.count):
                     yield result
                     if stop.received is not None or result.outcome is State.PREEMPTED:

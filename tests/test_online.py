@@ -369,6 +369,16 @@ def test_what_wandb_has_given_out_and_nobody_has_started_is_resumed(server, caps
     ]
 
 
+def test_what_nobody_had_started_and_fails_now_is_not_resumed_by_the_same_command(server, capsys):
+    sweep_id = create(capsys)
+    server.backend.agents["lost"] = sweep_id
+    server.backend.next_command("lost", {})
+    time.sleep(1)
+    assert run("fails_once", sweep_id, "--resume", "--lease", "1") == 1
+    [record] = directory(sweep_id).runs()
+    assert (record.state(), record.last_attempt().number) == (State.FAILED, 1)
+
+
 def test_wandb_hears_of_a_run_whose_config_cannot_be_made(server, capsys):
     remove = "{sweep: true, values: [{}, {layers: {dy__list__operations: [{dy__remove: 0}]}}]}"
     Path("config.yaml").write_text(

@@ -29,6 +29,7 @@ def captured(attempt: Attempt) -> Iterator[None]:
         log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
         raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
+    # Nested where a run is executed inside a run's function by way of a thread: the outer log comes back.
     before = out.log, err.log
     out.log = err.log = _Log(log, str(attempt.log_path))
     try:
@@ -53,6 +54,7 @@ def _root_handlers_to(*tees: _Tee) -> Iterator[None]:
         (handler, tee)
         for handler in logging.root.handlers
         for tee in tees
+        # Files and other streams stay where they are.
         if isinstance(handler, logging.StreamHandler) and handler.stream is tee.stream
     ]
     for handler, tee in changed:

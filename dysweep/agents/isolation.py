@@ -90,6 +90,8 @@ def _environment() -> dict[str, str]:
 
 
 def _put_back_environment(before: dict[str, str]) -> None:
+    # Only W&B's, CUDA's and the launchers': what a function puts into the environment for its own libraries
+    # (tokens, caches) often has to stay for the next run.
     for name in _environment().keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
@@ -136,5 +138,6 @@ def _put_back_working_directory(path: Path) -> None:
 def _put_back_signals(before: dict[int, Callable[..., object] | int | None]) -> None:
     for number, handler in before.items():
         if handler is not None and signal.getsignal(number) != handler:
+            # SIGKILL and SIGSTOP cannot be set, nor those that Python's threads use.
             with contextlib.suppress(OSError, ValueError):  # some numbers are the system's own
                 signal.signal(number, handler)

@@ -125,6 +125,7 @@ def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         error = raised
         raise
     finally:
+        # In a `finally`, because the child comes back here whatever it does: returns, raises, or exits.
         if os.getpid() != process:
             _end_child(error)
 

@@ -67,6 +67,8 @@ class FreePoints:
             if run_id in started:
                 continue
             claim = None
+            # The lock only spares the others a directory that they would make and throw away; which
+            # process gets the point is decided by the rename in start_run.
             with _briefly_alone(directory.lock_path):
                 if not (directory.runs_path / run_id).exists():
                     claim = self.claims_of.new(run_id, self.points.assignment(index), place=index + 1)

@@ -95,9 +95,13 @@ class StopSignals:
         self.when_received: Callable[[], object] = lambda: None
         self.when_grace_is_over: Callable[[], object] = lambda: None
         self.thread = threading.get_ident()
+        # When the main thread forked last; infinite while it does. Nothing is raised then, see _before_fork.
         self.forked = 0.0
+        # Until then a fork may delay the exception: a function that forks all the time is stopped all the
+        # same.
         self._insisting = 0.0
         self._settled = threading.Event()
+        # A second signal ends the process; what the pipe says of it may come twice, this is set once.
         self._noted = False
         self._running = False
         self._raised = False
@@ -116,11 +120,14 @@ class StopSignals:
         if not _working.acquire(blocking=False):
             raise ConfigError(_SECOND_AGENT)
         _active = self
+        # Late, after the imports of the function's module: see there.
         _watch_forks()
         self._woken, self._wake = os.pipe()
+        # Python's C handler writes there too, and must not block when nobody reads.
         os.set_blocking(self._wake, False)
         threading.Thread(target=self._guard, name="dysweep-signals", daemon=True).start()
         self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._dropped
+        # Python runs handlers, and lets them be set, in the main thread only.
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
             self._previous[_RAISE] = signal.signal(_RAISE, self._raise)
@@ -129,8 +136,10 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         global _active
+        # Handlers first: a signal that comes now does what it does without dysweep, and needs no guard.
         self.put_back()
         self._tell(_LEAVE)
+        # The guard closes its own end, when it has read the last word.
         wake, self._wake = self._wake, -1
         os.close(wake)
         _active = None
@@ -139,6 +148,7 @@ class StopSignals:
     def put_back(self) -> None:
         """Let signals do what they would do without dysweep."""
         for number, previous in self._previous.items():
+            # What the function has set itself stays, until `isolated` puts it back.
             if signal.getsignal(number) in (self._note, self._raise) and previous is not None:
                 signal.signal(number, previous)
         if self._previous:
@@ -148,6 +158,7 @@ class StopSignals:
     @contextmanager
     def interrupting(self) -> Iterator[None]:
         """Raise `Preempted` inside this block when a signal comes."""
+        # A signal while the W&B run was starting: nothing was executed yet, so there is nothing to save.
         if self.stopping:
             raise Preempted(self.received or signal.SIGTERM)
         self._raised = False
@@ -191,12 +202,14 @@ class StopSignals:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         forking = self.forked == math.inf
+        # Raised right after a fork, before the caller has noted its child, nobody would ever end that child.
         if self._undelivered and not forking and (now - self.forked > _CALM_SECONDS or now > self._insisting):
             self._raised = True
             raise Preempted(self.received or signal.SIGTERM)
 
     def _dropped(self, unraisable: Any) -> None:
         """Notice that Python has dropped the exception that was to end the function."""
+        # Raised in a destructor or a weak reference's callback: the guard sends it again.
         if isinstance(unraisable.exc_value, Preempted):
             self._raised = False
         else:
@@ -225,6 +238,7 @@ class StopSignals:
                 self._interrupt()
 
     def _hear(self, word: int) -> None:
+        # The number of a signal comes from Python's C handler, also where no Python handler could run yet.
         if word not in _SIGNALS:
             return
         handler = signal.getsignal(word)
@@ -241,11 +255,13 @@ class StopSignals:
 
     def _tell_wandb(self) -> None:
         """Call `when_received`, before the function hears of it: its `with wandb.init():` ends the run."""
+        # In a thread of its own, as the SDK may wait for its process for minutes.
         telling = threading.Thread(target=self.when_received, daemon=True)
         telling.start()
         telling.join(_TELLING_SECONDS)  # W&B may not answer
 
     def _interrupt(self) -> None:
+        # A real signal interrupts `time.sleep` and other system calls; an asynchronous exception does not.
         if signal.getsignal(_RAISE) == self._raise:
             signal.pthread_kill(self.thread, _RAISE)
         else:  # the agent is in another thread, where no signals arrive
@@ -291,6 +307,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _active
+    # The child is not the run: its signals are its own, and `_active` would call it preempted.
     if _active is not None:
         _active.put_back()
         _active = None

@@ -43,6 +43,8 @@ class Heartbeat:
             count += 1
             if self._stop.wait(self._seconds):
                 return
+            # A process that stood still for a lease (a laptop's lid, a full disk) finds here that it was
+            # taken for dead.
             if self._attempt.superseded():
                 self._when_superseded()
                 return
@@ -65,6 +67,8 @@ class Watch:
         """Look at attempts without an end once more, and give those that are dead."""
         dead = set()
         for attempt in attempts:
+            # This process's own clock: those of two hosts can be minutes apart. What is compared is only
+            # whether the content has changed, not any time in it.
             beat, clock = attempt.heartbeat(), time.monotonic()
             seen, since = self._since.setdefault(attempt, (beat, clock))
             if beat != seen:

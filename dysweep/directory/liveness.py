@@ -61,15 +61,19 @@ class Owner:
         if self.pid == 0:
             return False
         me = Owner.current()
+        # SLURM restarts a job only when all of its processes are gone, on whatever host they were.
         if self.slurm_job_id and self.slurm_job_id == me.slurm_job_id:
             if self.slurm_restart_count < me.slurm_restart_count:
                 return False
         if self.host != me.host:
             return None
+        # The host has been started anew since.
         if self.boot_id != me.boot_id:
             return False
+        # Another container of this host: the same number is another process there.
         if self.pid_namespace != me.pid_namespace:
             return None
+        # Numbers of processes are used again; the time of the start tells them apart.
         start = _process_start(self.pid)
         return start is not None and start == self.process_start
 

@@ -20,7 +20,16 @@ _CLAIM = re.compile(r"\d{4,}\.json")
 
 
 class State(str, Enum):
-    """The state of a run, in W&B's own words."""
+    """The state of a run, in W&B's own words. It is nowhere written down: it follows from the files.
+
+    pending: W&B has handed the run out, and no attempt is recorded; of a grid, the point has no run yet.
+    running: the last attempt has no end, and its owner lives, or cannot be observed from here.
+    finished: the function returned.
+    failed: the function raised, or its config cannot be resolved.
+    preempted: the process was told to stop by a signal, and had time to record that.
+    crashed: the last attempt has no end, and its owner is gone.
+    killed: W&B has stopped the run.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -93,6 +102,7 @@ class Attempt:
             datetime.fromisoformat(owner.started)
             return owner
         except DirectoryError:
+            # Created, and not written yet: its owner is at it now, or died between the two.
             if self._is_empty():
                 return None
             raise
@@ -133,6 +143,7 @@ class Attempt:
 
     def superseded(self) -> bool:
         """Return whether another process has taken the run over since."""
+        # Attempts are numbered without gaps, so one look is enough, however many there are.
         return Attempt(self.run, self.number + 1).claim_path.exists()
 
     def finish(self, outcome: State, error: dict[str, str] | None, metrics: dict[str, float]) -> bool:
@@ -143,6 +154,8 @@ class Attempt:
         """
         if self.superseded():
             return False
+        # Whole and never replaced: whoever reads it, and resumes by it, must not see half of it, and of
+        # two that write (the function's end and the end of its grace) the first counts.
         return create_atomically(
             self.end_path, {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
         )
@@ -155,6 +168,8 @@ class Attempt:
         owner = self.owner()
         if owner is None or owner.alive() is not False:
             return State.RUNNING
+        # Looked at before the owner was: without this a run that ends just now would count as crashed, and be
+        # resumed though it has finished.
         end = self.end()  # it may have ended, and its process too, since the first look
         return end.outcome if end is not None else State.CRASHED
 
@@ -169,6 +184,7 @@ class Attempt:
         """
         if state not in (State.FAILED, State.CRASHED, State.PREEMPTED) or self.number < max_attempts:
             return False
+        # The last attempt is judged by `state`: it may have crashed, and then has no end to read.
         ends = [Attempt(self.run, number).end() for number in range(1, self.number)]
         failures = sum(end is None or end.outcome is State.FAILED for end in ends)
         return failures + (state is not State.PREEMPTED) >= max_attempts
@@ -258,6 +274,7 @@ class RunDirectory:
         Returns:
             the attempt, or None if another process has claimed it.
         """
+        # Of all processes that saw the same last attempt, one can create this file.
         attempt = Attempt(self, after.number + 1 if after else 1)
         self.attempts_path.mkdir(parents=True, exist_ok=True)
         return attempt if create_json(attempt.claim_path, asdict(Owner.current())) else None

@@ -197,6 +197,7 @@ class SweepDirectory:
             self.runs_path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DirectoryError(f"{self.path}: cannot be made ({error.strerror})") from None
+        # The record last: a directory without it is no sweep, so a crash before leaves nothing half-made.
         if not create_atomically(self.record_path, asdict(sweep)):
             self.check_free()
 
@@ -278,14 +279,20 @@ class SweepDirectory:
             )
             if config is not None:
                 write_json(beside / "run_config.json", config)
+            # The claim goes in before the rename: a run is never seen that nobody has started, and a
+            # crash before the rename leaves only a hidden folder, with no trace of the point having been
+            # taken.
             made.claim(None)
             run = RunDirectory(self.runs_path / run_id)
             try:
+                # A rename onto a folder that is not empty fails: of many processes that start a run, one
+                # does.
                 beside.rename(run.path)
             except OSError:
                 if not run.path.exists():
                     raise
                 return None
+            # Else a power failure could forget the name, and the point would be executed twice.
             sync_directory(self.runs_path)
             return Attempt(run, 1)
         except OSError as error:

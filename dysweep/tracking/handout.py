@@ -73,6 +73,7 @@ def _one_run(
     over = threading.Event()
     failures: list[BaseException] = []
 
+    # wandb.agent calls this in a thread of its own, with the run's id and assignment in the environment.
     def job() -> None:
         if over.is_set():
             return  # nobody waits for it any more; --resume finds the run
@@ -80,6 +81,9 @@ def _one_run(
         chosen = {key: item["value"] for key, item in chosen.items() if key != "wandb_version"}
         try:
             handed.put(Assigned(os.environ[_RUN_ID], chosen))
+            # The run is executed in the caller's thread, where signals arrive; here wandb.agent only
+            # waits for it. It stops a run by an asynchronous exception in this thread, which a wait
+            # without an end would not see.
             while not over.wait(_POLL_SECONDS):
                 pass
         except Exception:  # this is how wandb.agent stops a run
@@ -89,6 +93,7 @@ def _one_run(
     def work() -> None:
         try:
             wandb.agent(address.sweep_id, job, address.entity, address.project, count=1)
+        # Not raised in this thread, where nobody would see it.
         except BaseException as error:
             failures.append(error)
         finally:
@@ -115,6 +120,8 @@ def _one_run(
         if assigned is not None:
             with quiet_sdk():
                 agent.join()
+        # Each start of the SDK's process wraps them once more; after hundreds of runs Python would end with
+        # RecursionError (wandb 0.31).
         sys.exit, sys.excepthook = hooks
 
 

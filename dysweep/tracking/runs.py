@@ -102,6 +102,7 @@ class TrackedRun:
         )
         # As under W&B's own agent, config.update() in the function does not change what the sweep has chosen.
         config_of_run: Any = run.config
+        # update_locked is what the SDK's own sweeps use; it is not in its public documentation (0.31).
         config_of_run.update_locked(self._locked, user="sweep", _allow_val_change=True)
         return run
 
@@ -136,6 +137,7 @@ class TrackedRun:
         if not self._online:
             # Artifacts wait here for the upload, which may come from another host with another home folder.
             os.environ.setdefault(_DATA_DIR, str(self._folder / "wandb"))
+        # Live settings, which everything in this process sees that asks the SDK itself, as Lightning does.
         meanwhile = wandb.setup().settings
         meanwhile.reinit = "return_previous"  # for who has imported `init` itself, and in notebooks
         meanwhile.mode = self._settings["mode"]
@@ -148,6 +150,7 @@ class TrackedRun:
         finally:
             _replace_everywhere({ours: sdks for sdks, ours in own.items()})
             changed = wandb.setup().settings
+            # One by one: the SDK has no way to replace its settings while it lives (0.31).
             for name in wandb.Settings.model_fields:
                 if getattr(changed, name) != getattr(settings, name):
                     setattr(changed, name, getattr(settings, name))
@@ -158,6 +161,7 @@ class TrackedRun:
             given.get("config", {}), given.get("config_exclude_keys"), given.get("config_include_keys")
         )
         self._given |= {name: given[name] for name in _TAKEN if name in given}
+        # The function's first init of this run: it is running already, so its arguments are put into it.
         if wandb.run is self.run:
             self._take(given, config)
         else:
@@ -320,6 +324,7 @@ def _leave_service() -> None:
 
 
 def _final_summary(run: wandb.Run) -> dict[str, Any]:
+    # The SDK writes the summary when its process answers, so it is complete here.
     # A finished run keeps its summary, but the SDK's public `run.summary` does not give it any more.
     from wandb.sdk.lib import proto_util
 

@@ -53,6 +53,8 @@ def sdk_errors(what: str) -> Iterator[None]:
 
 def _leave_the_service_of_another_process() -> None:
     """A service that a parent process has started would not notice when this process dies."""
+    # The SDK hands its process on to child processes; one whose starter is another process must not be used:
+    # it ends with its starter, and with it our runs.
     token = os.environ.get(_SERVICE, "")  # "3-<pid of who started it>-unix-<path>"
     if token.split("-")[1:2] != [str(os.getpid())]:
         os.environ.pop(_SERVICE, None)
@@ -84,6 +86,7 @@ def quiet_sdk(**environment: str) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in (*OF_ONE_RUN, *_LEFT_BY_THE_SDK, *environment)}
     for name in OF_ONE_RUN:  # they would make the SDK ignore which run is asked for
         os.environ.pop(name, None)
+    # After the variables are gone, as the first use of the SDK reads them into its settings.
     forget_one_run()
     informed = wandb.setup().settings.show_info
     os.environ.update(environment)

@@ -122,6 +122,7 @@ def _place(directory: SweepDirectory, entity: str | None, project: str | None) -
         "entity": log_in(entity or entity_by_default),
         "project": project or sweep.project,
     }
+    # The first sync decides, also of two at once; later ones read what it has written.
     create_atomically(directory.sync_path, first)
     kept = read_json(directory.sync_path)
     place = SweepAddress(kept["entity"], kept["project"], sweep.sweep_id)
@@ -134,6 +135,7 @@ def _place(directory: SweepDirectory, entity: str | None, project: str | None) -
 
 def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunDirectory]) -> SweepAddress:
     """Find the sweep that W&B has of this directory, or make it, and put the runs into it."""
+    # W&B is asked what it has, instead of a list of what was sent: a sync may have died in between.
     listed = runs_of_group(place, place.sweep_id)
     there = [run for run in ended if run.run_id in listed]
     if not there:

@@ -1,0 +1,206 @@
+"""Change one rule of dysweep at a time, and see a test fail: `python tests/mutants.py [TEXT]`.
+
+Each mutant is tried in a copy of the package, by the tests that hold its rule. One that survives, and one
+whose text is not there any more, ends the script with 1. With TEXT only mutants that have it are tried.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LONGEST = 300  # seconds; a mutant that hangs is found out as well
+RUNS, SWEEP, SOURCES = "directory/runs.py", "directory/sweep.py", "agents/sources.py"
+EXECUTION, ISOLATION, SIGNALS = "agents/execution.py", "agents/isolation.py", "agents/signals.py"
+MUTANTS = [
+    # file, what is there, what is put there, the tests that hold the rule
+    (
+        RUNS,
+        "if self.superseded():\n            return False",
+        "if False:\n            return False",
+        "checkpoint",
+    ),
+    (RUNS, "(state is not State.PREEMPTED) >= max_attempts", "1 >= max_attempts", "output | agree"),
+    (RUNS, "end is None or end.outcome is State.FAILED", "end is None or True", "output | agree"),
+    (RUNS, "or self.number < max_attempts", "or self.number <= max_attempts", "cli | keeps_failing"),
+    (RUNS, "if state not in (State.FAILED, State.CRASHED, State.PREEMPTED)", "if False", "status cli"),
+    (RUNS, "owner.alive() is not False:", "owner.alive() is True:", "checkpoint"),
+    (RUNS, "after.number + 1 if after", "after.number if after", "checkpoint"),
+    (RUNS, "if delete:", "if not delete:", "cli checkpoint"),
+    (RUNS, "Attempt(self, max(numbers))", "Attempt(self, min(numbers))", "checkpoint cli"),
+    (RUNS, "owner is None or owner.alive() is None", "False", "checkpoint"),
+    (
+        RUNS,
+        "return end.metrics\n        return {}",
+        "return {}\n        return {}",
+        "output | keeps_the_metrics",
+    ),
+    (RUNS, "if os.path.islink(self.attempts_folder):", "if False:", "checkpoint disks"),
+    ("directory/heartbeat.py", "clock - since >= self.lease", "clock - since >= 0", "checkpoint"),
+    ("directory/heartbeat.py", "if beat != seen:", "if False:", "checkpoint"),
+    (
+        "directory/liveness.py",
+        "if self.boot_id != me.boot_id:\n            return False",
+        "pass",
+        "checkpoint",
+    ),
+    ("directory/liveness.py", "start == self.process_start", "True", "checkpoint"),
+    ("directory/liveness.py", "self.slurm_restart_count < me.slurm_restart_count", "False", "checkpoint"),
+    (
+        "directory/liveness.py",
+        "if self.pid_namespace != me.pid_namespace:\n            return None",
+        "pass",
+        "checkpoint",
+    ),
+    ("directory/liveness.py", "if self.host != me.host:\n            return None", "pass", "checkpoint"),
+    (SWEEP, "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", "[A-Za-z0-9_.-]{1,128}", "checkpoint cli"),
+    (SWEEP, "            made.claim(None)\n", "", "checkpoint cli"),
+    (
+        SWEEP,
+        "if not run.path.exists():\n                    raise",
+        "if True:\n                    raise",
+        "checkpoint",
+    ),
+    (SWEEP, "if version != FORMAT_VERSION:", "if False:", "checkpoint cli"),
+    (SWEEP, "or run.path.is_symlink()", "", "checkpoint"),
+    (
+        SWEEP,
+        "if not create_atomically(self.record_path",
+        "if create_atomically(self.record_path",
+        "cli parallel",
+    ),
+    ("directory/location.py", "if here.sweep_id != path.sweep_id:", "if False:", "cli parallel mistakes"),
+    (
+        "directory/location.py",
+        "user_path(self.root).absolute()",
+        "user_path(self.root)",
+        "processes | directory",
+    ),
+    ("directory/legacy.py", "not directory.record_path.exists() and bool", "bool", "legacy"),
+    (
+        SOURCES,
+        "return self.state is State.FAILED, self",
+        "return self.state is not State.FAILED, self",
+        "checkpoint",
+    ),
+    (SOURCES, "if from_scratch:\n            run.set", "if False:\n            run.set", "cli"),
+    (SOURCES, "return found if from_scratch else", "return found if True else", "cli output"),
+    (SOURCES, "return found if from_scratch else", "return found if False else", "cli"),
+    (SOURCES, "if resume and state == State.FINISHED:", "if False:", "cli parallel"),
+    (SOURCES, "if last is not None and self.claims_of.is_alive(last):", "if False:", "cli"),
+    (SOURCES, "if state in states:", "if True:", "cli checkpoint"),
+    (SOURCES, "from_scratch=not self.resume)", "from_scratch=False)", "cli"),
+    ("agents/offline.py", "len(self.claims_of.directory.run_ids())", "0", "output"),
+    ("agents/offline.py", "{index + 1:04d}", "{index:04d}", "cli"),
+    (
+        "agents/agent.py",
+        "yield from resumable_sources(claims, server, INTERRUPTED, wait=False)",
+        "pass",
+        "cli",
+    ),
+    ("agents/online.py", "if known.sweep_id != sweep.sweep_id:", "if False:", "online | only_the_runs_id"),
+    ("agents/online.py", "finished=state is State.FINISHED", "finished=False", "online | queues"),
+    (EXECUTION, "State.CRASHED if attempt.superseded() else ", "", "parallel cli hosts"),
+    (EXECUTION, "run.end(0 if outcome is State.FINISHED else 1", "run.end(0", "online | hears"),
+    (EXECUTION, "if not claim.from_scratch:", "if True:", "output | keeps_the_metrics"),
+    (EXECUTION, "or (isinstance(error, SystemExit) and error.code in (None, 0))", "", "parallel"),
+    (EXECUTION, "attempt.finish(State.PREEMPTED, None, {})", "None", "processes cli | grace or signal"),
+    (
+        "agents/jobs.py",
+        "        if os.getpid() != process:\n",
+        "        if False:\n",
+        "processes | never_the_run",
+    ),
+    ("agents/jobs.py", "if inspect.iscoroutinefunction(function):", "if False:", "functions"),
+    ("agents/functions.py", "with importing(package):", "if True:", "functions"),
+    (
+        ISOLATION,
+        "stack.callback(_put_back_environment, _environment())",
+        "pass",
+        "processes | leaves_changed",
+    ),
+    (ISOLATION, "stack.callback(os.umask, _umask())", "pass", "processes | leaves_changed"),
+    (
+        ISOLATION,
+        "stack.callback(_put_back_working_directory, Path.cwd())",
+        "pass",
+        "processes | leaves_changed",
+    ),
+    (ISOLATION, "sys.argv = sys.argv[:1]", "pass", "processes | leaves_changed functions"),
+    (ISOLATION, "logging.disable(before.disabled_below)", "pass", "processes | turned_off"),
+    ("agents/capture.py", "discard(self.stream)", "raise", "output | nobody_reads"),
+    (
+        SIGNALS,
+        "elif word != signal.SIGUSR1 and callable(handler) and self._running:",
+        "elif False:",
+        "processes | handles_itself",
+    ),
+    (SIGNALS, "if _working.locked():", "if False:", "functions | inside_a_function"),
+    (SIGNALS, "if isinstance(unraisable.exc_value, Preempted):", "if False:", "processes | destructors"),
+    ("agents/ranks.py", "if rank > 0 or (rank == 0 and size > 1):", "if False:", "ranks"),
+    ("agents/progress.py", "return not isinstance(value, Integral)", "return False", "output"),
+]
+
+
+def main(text: str = "") -> int:
+    chosen = [mutant for mutant in MUTANTS if any(text in part for part in mutant)]
+    begun = time.monotonic()
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        fates = list(pool.map(lambda mutant: tried(*mutant), chosen))
+    survivors = sum(fate != "killed" for fate in fates)
+    killed = len(chosen) - survivors
+    print(f"{len(chosen)} mutants, {killed} killed, {survivors} not, {time.monotonic() - begun:.0f} seconds")
+    return 1 if survivors else 0
+
+
+def tried(file: str, old: str, new: str, tests: str) -> str:
+    """Try one mutant, and print and return what has become of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("dysweep", "tests", "tutorials", "images"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (*ROOT.glob("*.toml"), *ROOT.glob("*.md"), *ROOT.glob("requirements*"), ROOT / "LICENSE"):
+            shutil.copy(path, copy)
+        source = copy / "dysweep" / file
+        text = source.read_text()
+        if text.count(old) != 1:
+            fate = f"not there once ({text.count(old)})"
+        else:
+            source.write_text(text.replace(old, new))
+            fate = "killed" if fails(copy, tests) else "SURVIVED"
+    print(f"{fate:9}  {file}: {' '.join(old.split())} -> {' '.join(new.split()) or 'nothing'}", flush=True)
+    return fate
+
+
+def fails(copy: Path, tests: str) -> bool:
+    files, _, expression = tests.partition("|")
+    paths = [f"tests/test_{name}.py" for name in files.split()]
+    chosen = ["-k", expression.strip()] if expression else []
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-m",
+        "",
+        "-p",
+        "no:cacheprovider",
+        *paths,
+        *chosen,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    try:
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
