@@ -214,7 +214,7 @@ def read_json(path: Path | str) -> Any:
         raise DirectoryError(f"{path}: damaged or unreadable ({_reason(error)})") from None
 
 
-def write_json(path: Path, content: Any) -> None:
+def replace_json(path: Path, content: Any) -> None:
     """Write a JSON file at once: beside, flushed to the disk, then renamed; a crash leaves none or all of it.
 
     Raises:
@@ -234,7 +234,7 @@ def write_json(path: Path, content: Any) -> None:
         raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
 
 
-def create_json(path: Path, content: Any) -> bool:
+def claim_json(path: Path, content: Any) -> bool:
     """Create a JSON file with O_EXCL: of many processes that try, exactly one succeeds.
 
     Returns:
@@ -260,7 +260,7 @@ def create_json(path: Path, content: Any) -> bool:
     return True
 
 
-def create_atomically(path: Path, content: Any) -> bool:
+def publish_json(path: Path, content: Any) -> bool:
     """Create a JSON file whole and exclusively: it never overwrites, and is never seen half-written.
 
     Returns:
@@ -268,7 +268,7 @@ def create_atomically(path: Path, content: Any) -> bool:
     """
     # A link fails where the name is taken, and appears with the whole content: the two that a rename cannot.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    write_json(beside, content)
+    replace_json(beside, content)
     try:
         os.link(beside, path)
     except FileExistsError:

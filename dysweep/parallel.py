@@ -265,8 +265,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
         )
     _warn_of_what_is_not_used(config, sweep)
     if carries_code(sweep.compiled.tree) and not config.allow_eval:
-        first = {p.name: p.encode(0) for p in sweep.compiled.swept if p.values}
-        sweep.compiled.resolve(sweep.base_config, first, allow_eval=False)
+        sweep.compiled.resolve(sweep.base_config, sweep.compiled.example, allow_eval=False)
     name_of = naming(
         config.run_name or sweep.run_name, config.run_name_changer, sweep.compiled, config.allow_eval
     )

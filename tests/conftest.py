@@ -106,6 +106,7 @@ def server(servers):
 
 def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=1, help="how many seeds the chaos tests try")
+    parser.addoption("--no_skips", action="store_true", help="fail if a test was skipped")
 
 
 def pytest_generate_tests(metafunc):
@@ -127,6 +128,12 @@ def pytest_collection_modifyitems(items):
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
     items.sort(key=lambda item: item.name != "test_the_notebook_runs_from_start_to_end")
+
+
+def pytest_sessionfinish(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no_skips") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter):

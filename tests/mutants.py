@@ -70,8 +70,8 @@ MUTANTS = [
     (SWEEP, "or run.path.is_symlink()", "", "checkpoint"),
     (
         SWEEP,
-        "if not create_atomically(self.record_path",
-        "if create_atomically(self.record_path",
+        "if not publish_json(self.record_path",
+        "if publish_json(self.record_path",
         "cli parallel",
     ),
     ("directory/location.py", "if here.sweep_id != path.sweep_id:", "if False:", "cli parallel mistakes"),
@@ -79,7 +79,7 @@ MUTANTS = [
         "directory/location.py",
         "user_path(self.root).absolute()",
         "user_path(self.root)",
-        "processes | directory",
+        "parallel | working_directory",
     ),
     ("directory/legacy.py", "not directory.record_path.exists() and bool", "bool", "legacy"),
     (

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import socket
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dysweep.directory.heartbeat import Heartbeat, Watch
 from dysweep.directory.liveness import Owner
 from dysweep.directory.runs import INTERRUPTED, RESUMABLE, Attempt, RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory, check_id
-from dysweep.files import create_atomically
+from dysweep.files import publish_json
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -65,7 +66,7 @@ def claim(path, index):
 
 
 def create_file(path, index):
-    return create_atomically(Path(path), {"index": index, "padding": "x" * 100_000})
+    return publish_json(Path(path), {"index": index, "padding": "x" * 100_000})
 
 
 def test_of_many_processes_one_starts_a_run_one_claims_it_one_creates_a_file():
@@ -193,6 +194,41 @@ def test_owners_out_of_sight_are_judged_together_by_their_heartbeats():
     finally:
         stop.set()
         beating.join()
+
+
+def test_a_heart_that_beats_is_alive_however_long_it_is_watched():
+    attempt = new_sweep().start_run("abcd-0001", {}, None, {})
+    watch = Watch(lease=0.3)
+    for count in range(6):
+        attempt.heartbeat_path.write_text(str(count))
+        assert watch.dead([attempt]) == set()
+        time.sleep(0.1)
+
+
+def elsewhere(attempt, **changes):
+    """Let an attempt be of another process than this."""
+    owner = {**json.loads(attempt.claim_path.read_text()), **changes}
+    attempt.claim_path.write_text(json.dumps(owner))
+
+
+@pytest.mark.parametrize("changes", [{"host": "other"}, {"pid_namespace": "pid:[1]"}])
+def test_what_runs_out_of_sight_is_found_to_be_watched(changes):
+    directory = new_sweep()
+    attempts = [directory.start_run(f"abcd-{number}", {}, None, {}) for number in range(2)]
+    for attempt in attempts:
+        elsewhere(attempt, **changes)
+    attempts[1].finish(State.FINISHED, None, {})
+    found = find_resumable(directory, RESUMABLE)
+    assert [each.run.run_id for each in found.unseen] == ["abcd-0"] and found.resumable == []
+    assert find_resumable(directory, [State.FAILED]).unseen == []
+
+
+def test_attempts_behind_a_symbolic_link_are_refused(tmp_path):
+    run = new_sweep().start_run("abcd-0001", {}, None, {}).run
+    run.attempts_path.rename(tmp_path / "elsewhere")
+    run.attempts_path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DirectoryError, match="a symbolic link could lead anywhere"):
+        run.last_attempt()
 
 
 def test_a_heartbeat_is_there_while_the_attempt_lives():

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dysweep import ConfigError, DirectoryError
-from dysweep.files import dump_yaml, load_file, parse_yaml, read_json, write_json
+from dysweep.files import dump_yaml, load_file, parse_yaml, read_json, replace_json
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_files_are_named_when_they_cannot_be_read(tmp_path):
 
 def test_what_is_written_is_read_back_and_nothing_is_left_beside(tmp_path):
     tree = {"caf\udce9": 1, "größe": [1, 1.0, None, {"a": "\u2028"}]}
-    write_json(tmp_path / "a.json", tree)
+    replace_json(tmp_path / "a.json", tree)
     assert read_json(tmp_path / "a.json") == tree
     with pytest.raises(DirectoryError, match="cannot be written"):
-        write_json(tmp_path / "no" / "a.json", tree)
+        replace_json(tmp_path / "no" / "a.json", tree)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 

@@ -139,7 +139,7 @@ def test_the_log_of_a_run_is_printed(half_done, capsys):
     assert shown(capsys, "--sweep_id", sweep_id, "--log", f"{sweep_id}-0001") == "training with 1\n"
     assert "the loss is nan" in shown(capsys, "--sweep_id", sweep_id, "--log", f"{sweep_id}-0002")
     assert cli.status(["--sweep_id", sweep_id, "--log", f"{sweep_id}-0005"]) == 1
-    assert "no such run" in capsys.readouterr().err
+    assert "unknown run" in capsys.readouterr().err
 
 
 def test_watching_ends_with_the_sweep(sweep_id, capsys):

@@ -27,7 +27,7 @@ from dysweep.directory.liveness import Owner, now
 from dysweep.directory.runs import Attempt, RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError
-from dysweep.files import damaged, read_json, sync_directory, write_json
+from dysweep.files import damaged, read_json, replace_json, sync_directory
 from dysweep.language.space import Space
 
 logger = logging.getLogger("dysweep")
@@ -213,17 +213,17 @@ def _record(directory: SweepDirectory, run: RunDirectory, old: OldRun) -> bool:
     beside = RunDirectory(directory.runs_path / f".{old.run_id}.{secrets.token_hex(4)}.tmp")
     beside.attempts_path.mkdir(parents=True)
     try:
-        write_json(
+        replace_json(
             beside.path / "run.json",
             {"run_id": old.run_id, "assignment": {}, "name": None, "created": old.started},
         )
-        write_json(beside.path / "run_config.json", config)
+        replace_json(beside.path / "run_config.json", config)
         attempt = Attempt(beside, 1)
-        write_json(attempt.claim_path, asdict(Owner.unknown(NAME, old.started)))
+        replace_json(attempt.claim_path, asdict(Owner.unknown(NAME, old.started)))
         attempt.log_path.write_text(old.log, encoding="utf-8")
         if old.state is not State.CRASHED:
             end = {"outcome": str(old.state), "ended": old.ended, "error": old.error, "metrics": {}}
-            write_json(attempt.end_path, end)
+            replace_json(attempt.end_path, end)
         try:
             beside.path.rename(run.path)
         except OSError:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dysweep.directory.liveness import Owner, now
 from dysweep.errors import DirectoryError
-from dysweep.files import create_atomically, create_json, damaged, read_json
+from dysweep.files import claim_json, damaged, publish_json, read_json
 
 _CLAIM = re.compile(r"\d{4,}\.json")
 
@@ -156,7 +156,7 @@ class Attempt:
             return False
         # Whole and never replaced: whoever reads it, and resumes by it, must not see half of it, and of
         # two that write (the function's end and the end of its grace) the first counts.
-        return create_atomically(
+        return publish_json(
             self.end_path, {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
         )
 
@@ -277,7 +277,7 @@ class RunDirectory:
         # Of all processes that saw the same last attempt, one can create this file.
         attempt = Attempt(self, after.number + 1 if after else 1)
         self.attempts_path.mkdir(parents=True, exist_ok=True)
-        return attempt if create_json(attempt.claim_path, asdict(Owner.current())) else None
+        return attempt if claim_json(attempt.claim_path, asdict(Owner.current())) else None
 
     def set_checkpoint_aside(self, delete: bool) -> None:
         """Make room for a run from scratch: `checkpoint/` becomes `checkpoint.0001/` (the next free number).

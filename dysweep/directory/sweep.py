@@ -35,7 +35,7 @@ from typing import Any
 from dysweep.directory.liveness import now
 from dysweep.directory.runs import Attempt, RunDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.files import create_atomically, read_json, sync_directory, write_json
+from dysweep.files import publish_json, read_json, replace_json, sync_directory
 from dysweep.language.space import Space
 
 FORMAT_VERSION = 1
@@ -198,7 +198,7 @@ class SweepDirectory:
         except OSError as error:
             raise DirectoryError(f"{self.path}: cannot be made ({error.strerror})") from None
         # The record last: a directory without it is no sweep, so a crash before leaves nothing half-made.
-        if not create_atomically(self.record_path, asdict(sweep)):
+        if not publish_json(self.record_path, asdict(sweep)):
             self.check_free()
 
     @cached_property
@@ -273,12 +273,12 @@ class SweepDirectory:
         made = RunDirectory(beside)
         try:
             made.attempts_path.mkdir(parents=True)
-            write_json(
+            replace_json(
                 beside / "run.json",
                 {"run_id": run_id, "assignment": assignment, "name": name, "created": now()},
             )
             if config is not None:
-                write_json(beside / "run_config.json", config)
+                replace_json(beside / "run_config.json", config)
             # The claim goes in before the rename: a run is never seen that nobody has started, and a
             # crash before the rename leaves only a hidden folder, with no trace of the point having been
             # taken.

@@ -147,11 +147,10 @@ def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval
             "the sweep carries code (dy__eval): its agents need --allow_eval True, and it was not checked"
         )
         return
-    first = {p.name: p.encode(0) if p.values else p.node.get("min", p.node.get("mu", 1)) for p in space.swept}
-    space.resolve(base_config, first, allow_eval)
+    space.resolve(base_config, space.example, allow_eval)
     for parameter in space.swept:
         in_place = not any(is_word(key) for key in parameter.path)
         for index, value in enumerate(parameter.values):
             if index == 0 or (in_place and is_plain(value)):
                 continue  # a number or text replaces what is there, whatever that is
-            space.resolve(base_config, {**first, parameter.name: parameter.encode(index)}, allow_eval)
+            space.resolve(base_config, {**space.example, parameter.name: parameter.encode(index)}, allow_eval)

@@ -36,7 +36,7 @@ def check_template(template: str | None, space: Space) -> None:
         ConfigError: it names no parameter, or its format does not fit.
     """
     if template is not None:
-        named_after(template, {p.name: p.encode(0) if p.values else 1.0 for p in space.swept})
+        named_after(template, space.example)
 
 
 def named_after(template: str, assignment: Mapping[str, Any]) -> str:

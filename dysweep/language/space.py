@@ -112,6 +112,19 @@ class Space:
         """
         return {parameter.name: parameter.to_wandb() for parameter in self.swept}
 
+    @cached_property
+    def example(self) -> dict[str, Any]:
+        """An assignment that W&B could choose: the first value of each parameter.
+
+        Example:
+            >>> Space.compile({"lr": {"sweep": True, "min": 0.001, "max": 0.1}}).example
+            {'lr': 0.001}
+        """
+        return {
+            each.name: each.encode(0) if each.values else each.node.get("min", each.node.get("mu", 1))
+            for each in self.swept
+        }
+
     def resolve(
         self, base_config: Mapping[str, Any], assignment: Mapping[str, Any], allow_eval: bool = False
     ) -> dict[str, Any]:

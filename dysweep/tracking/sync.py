@@ -18,7 +18,7 @@ from dysweep.directory.heartbeat import Watch
 from dysweep.directory.runs import Attempt, RunDirectory, State
 from dysweep.directory.sweep import SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, TrackingError
-from dysweep.files import create_atomically, read_json
+from dysweep.files import publish_json, read_json
 from dysweep.text import counted
 from dysweep.tracking.runs import tell_end
 from dysweep.tracking.sdk import log_in, quiet_sdk, sdk_errors, wandb_command
@@ -123,7 +123,7 @@ def _place(directory: SweepDirectory, entity: str | None, project: str | None) -
         "project": project or sweep.project,
     }
     # The first sync decides, also of two at once; later ones read what it has written.
-    create_atomically(directory.sync_path, first)
+    publish_json(directory.sync_path, first)
     kept = read_json(directory.sync_path)
     place = SweepAddress(kept["entity"], kept["project"], sweep.sweep_id)
     if (entity or place.entity, project or place.project) != (place.entity, place.project):

@@ -42,9 +42,7 @@ class Preview:
     def assignments(self) -> Iterator[dict[str, Any]]:
         """Return the grid's points one after the other; without a grid one example."""
         if self.grid is None:
-            yield {
-                p.name: p.encode(0) if p.values else p.node.get("min", 1) for p in self.definition.space.swept
-            }
+            yield self.definition.space.example
             return
         for index in range(self.grid.size):
             yield self.grid.assignment(index)
