@@ -110,6 +110,7 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
         with TemporaryDirectory() as folder:
             sweeps.save_metadata(path, sweep.to_json(), Path(folder))
         location_of(config).directory(sweep.sweep_id).create(sweep)
+    # Also at Ctrl-C: agents elsewhere would otherwise get runs of a sweep that nobody can resolve.
     except BaseException as error:
         done = "has been stopped" if sweeps.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"
         if isinstance(error, DysweepError):

@@ -41,6 +41,7 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Resolve `<<`. PyYAML 6.0.4 compares keys by identity, which makes chains of merges wrong."""
+        # A key of the mapping's own wins over merged ones, and of these the first, as YAML 1.1 says.
         own = [(key, value) for key, value in node.value if key.tag != _MERGE]
         merged = [value for key, value in node.value if key.tag == _MERGE]
         if not merged:

@@ -46,6 +46,7 @@ class _StderrHandler(logging.Handler):
 @contextmanager
 def said_on_stderr() -> Iterator[None]:
     """Show on stderr what dysweep logs, once, however logging is set up meanwhile."""
+    # Not propagated: a module that sets up the root logger would print every line a second time.
     before = logger.level, logger.propagate
     handler = _StderrHandler()
     logger.addHandler(handler)

@@ -208,6 +208,7 @@ def _document(kind: type) -> None:
     kind.__doc__ = f"{about}{written}\n\n    {example}{rest}"
 
 
+# For help(), and for jsonargparse, which reads the fields' texts from the docstring.
 _document(ResumableSweepConfig)
 
 

@@ -101,6 +101,7 @@ class _Tee:
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if self.log is not None:
             self.log.write(text.encode("utf-8", "backslashreplace"))
+        # The log first: what the reader's end or a full disk prevents is in it.
         self._pass_on("write", text)
         return len(text)
 

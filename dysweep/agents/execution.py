@@ -72,6 +72,7 @@ class Executor:
         """
         begun = time.monotonic()
         attempt, stop = claim.attempt, self.stop
+        # The function may rely on its folder; an attempt that crashed before left it already.
         attempt.run.checkpoint_path.mkdir(exist_ok=True)
         value: Any = None
         error: BaseException | None = None
@@ -104,6 +105,7 @@ class Executor:
             attempt.finish(outcome, described, metrics)
             stop.when_received = stop.when_grace_is_over = lambda: None
             stop.run_ended = None
+        # sys.exit(0) is a way to return; callers that look at the error must not take it for one.
         if isinstance(error, SystemExit) and outcome is State.FINISHED:
             error = None
         seconds = time.monotonic() - begun

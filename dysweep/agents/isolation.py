@@ -34,6 +34,7 @@ def own_environment(offline: bool) -> Iterator[None]:
         offline: let programs that functions start work without W&B too.
     """
     before = _environment()
+    # For programs that functions start too: `wandb.init` there would write into the sweep's run.
     for name in OF_ONE_RUN:
         os.environ.pop(name, None)
     if offline and os.environ.get(_MODE) not in ("dryrun", "disabled"):
@@ -129,6 +130,7 @@ def _umask() -> int:
 
 
 def _put_back_working_directory(path: Path) -> None:
+    # The next run needs a working directory; without one the SDK and many libraries fail.
     place = next(each for each in (path, *path.parents) if each.is_dir())
     os.chdir(place)
     if place != path:

@@ -117,6 +117,7 @@ def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     try:
         value = function(**arguments)
         if inspect.iscoroutine(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
+            # Python would warn that it was never awaited, after our own message.
             if not inspect.isasyncgen(value):
                 value.close()
             raise FunctionError(f"the function returned a {type(value).__name__}, so nothing has run yet")

@@ -73,6 +73,7 @@ class WandbServer:
         if last is not None and self.claims.is_alive(last):
             logger.warning("%s: W&B hands it out again, but it is running; left alone", run_id)
             return None
+        # W&B queues a preempted run again, and knows nothing of what happened to it elsewhere since.
         given_up = last is not None and last.given_up(state, self.claims.max_attempts)
         if state in (State.FINISHED, State.KILLED) or given_up:
             kept = f"given up after {last.number} attempts" if given_up and last is not None else state

@@ -103,6 +103,7 @@ class Progress:
             return ""
         free = self._left()
         left = max(0, self.total - place if free is None else free)
+        # How many have been started since, by all agents: the grid gets smaller by that rate.
         others_too = max(1, self._left_before - left)  # agents beside this one make it quicker
         elapsed = time.monotonic() - self._begun
         if self.most is not None:

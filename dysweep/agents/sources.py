@@ -115,6 +115,7 @@ class Claims:
             place: its place among the source's runs.
             from_scratch: leave its checkpoint aside.
         """
+        # The claim before the checkpoint is touched: two that rerun at once must not both set it aside.
         attempt = run.claim(last)
         if attempt is None:
             return None
@@ -194,6 +195,7 @@ def find_resumable(directory: SweepDirectory, states: Collection[State]) -> Find
     found = Findings()
     for run in directory.runs():
         try:
+            # Read now, so that a damaged run is left alone before anything of it is claimed.
             run.record()
             last = run.last_attempt()
             if last is None:
@@ -299,6 +301,7 @@ def resumable_sources(
     if wait and State.CRASHED in states:
         yield from server.unstarted_runs()
     unseen = {each.last: each for each in found.unseen if each.last is not None}
+    # The clock of the watch begins here, and runs while the others are executed.
     claims.watch.dead(unseen)
     yield ResumableRuns(claims, _within_attempts(claims, found.resumable, from_scratch), from_scratch)
     if unseen and wait:

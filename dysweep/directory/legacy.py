@@ -192,6 +192,7 @@ def adopt(directory: SweepDirectory) -> None:
     for old in old_runs(directory.path):
         run = RunDirectory(directory.runs_path / old.run_id)
         try:
+            # The record first, then the folders: a crash in between leaves a run that is taken up here again.
             if old.run_id not in known:
                 taken += _record(directory, run, old)
             if not old.finished:
@@ -225,6 +226,7 @@ def _record(directory: SweepDirectory, run: RunDirectory, old: OldRun) -> bool:
             end = {"outcome": str(old.state), "ended": old.ended, "error": old.error, "metrics": {}}
             replace_json(attempt.end_path, end)
         try:
+            # As in start_run: of many agents that take the directory over, one makes the record.
             beside.path.rename(run.path)
         except OSError:
             if not run.path.exists():

@@ -250,6 +250,7 @@ class SweepDirectory:
             return
         except OSError as error:
             raise DirectoryError(f"{self.runs_path}: cannot be read ({error.strerror})") from None
+        # Hidden ones are runs that are being recorded, or whose process died at it.
         for name in sorted(name for name in names if not name.startswith(".")):
             yield RunDirectory(self.runs_path / name)
 

@@ -261,6 +261,7 @@ def _free_name(path: TreePath, taken: set[str]) -> str:
     for start in range(len(path) - 1, -1, -1):
         if isinstance(path[start], str) and path[start] not in (INSERT, REMOVE, OVERWRITE):
             name = ".".join(map(str, path[start:]))
+            # The shortest end of the path that is free: `lr`, else `optimizer.lr`.
             if name not in taken:
                 return name
     return numbered(".".join(map(str, path)), taken)

@@ -75,6 +75,7 @@ def _one_run(
 
     # wandb.agent calls this in a thread of its own, with the run's id and assignment in the environment.
     def job() -> None:
+        # wandb.agent has asked before it heard that the agent is to end.
         if over.is_set():
             return  # nobody waits for it any more; --resume finds the run
         chosen = yaml.safe_load(Path(os.environ[_ASSIGNMENT_FILE]).read_text(encoding="utf-8"))
@@ -99,6 +100,7 @@ def _one_run(
         finally:
             handed.put(None)
 
+    # A daemon: where W&B does not answer, it must not keep the process alive.
     agent = threading.Thread(target=work, name="dysweep-agent", daemon=True)
     hooks = (
         sys.exit,
@@ -128,6 +130,7 @@ def _one_run(
 def _next_run(handed: queue.Queue[Assigned | None], stopping: Callable[[], bool]) -> Assigned | None:
     """Wait for the next run; one that is under way when the process is told to stop is still taken."""
     patience = float(_PATIENCE_SECONDS)
+    # Told to stop in between, the agent still waits for the answer: W&B would count the run as handed out.
     while patience > 0:
         try:
             return handed.get(timeout=_POLL_SECONDS)

@@ -110,6 +110,8 @@ class TrackedRun:
     def shared(self) -> Iterator[None]:
         """Let `wandb.init()` in the function give this run, as it does under W&B's own agent."""
         init, teardown, login = wandb.init, wandb.teardown, wandb.login
+        # The SDK's live settings belong to the process: what a function changes there would reach the
+        # next run.
         settings = wandb.setup().settings.model_copy()
 
         def joining_init(*args: Any, **kwargs: Any) -> wandb.Run:
@@ -118,8 +120,11 @@ class TrackedRun:
             except TypeError:
                 return init(*args, **kwargs)  # whose own error names it
             reinit = given.get("reinit") or _set_in(given.get("settings")).get("reinit")
+            # A run beside the sweep's, or a child of a fork: none of our business.
             if reinit == "create_new" or os.getpid() != self._process:
                 return init(*args, **kwargs)
+            # After reinit was looked up there; what the SDK takes as an argument is taken from the
+            # settings too.
             given |= _in_settings(given.pop("settings", None))
             return self._join(init, {name: value for name, value in given.items() if value is not None})
 
@@ -165,6 +170,7 @@ class TrackedRun:
         if wandb.run is self.run:
             self._take(given, config)
         else:
+            # The function has finished the run and begins it again: its metrics of before are kept.
             self._ended.append(self.run)
             self.run = self._start(init, config, "allow")
         self._say_what_differs(config)
@@ -230,6 +236,7 @@ class TrackedRun:
 
     def mark_preempted(self) -> None:
         """Tell W&B that the run, if it is unfinished, ends because its process has to."""
+        # Only while it is the active run: the function may have finished it, and begun another one beside it.
         if wandb.run is self.run:
             with suppress(wandb.errors.UsageError):  # the main thread has finished it meanwhile
                 self.run.mark_preempting()
@@ -275,6 +282,7 @@ def _replace_everywhere(functions: Mapping[Any, Any]) -> None:
 def _places_of(functions: Collection[Any]) -> list[tuple[dict[str, Any], str]]:
     """Find where modules keep functions; each module is searched once, as there are thousands."""
     identities = set(map(id, functions))
+    # Also on the way back, as modules that the function imports get the replaced functions.
     for module in sys.modules.keys() - _searched:
         _searched.add(module)
         if not module.startswith("wandb."):

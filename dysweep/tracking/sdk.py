@@ -31,6 +31,8 @@ def check_environment() -> None:
     for name, value in os.environ.items():
         if name.startswith("WANDB_") and name not in OF_ONE_RUN:
             try:
+                # One variable at a time, or the error would not tell which; settings of its own are made,
+                # none is changed.
                 wandb.Settings().update_from_env_vars({name: value})
             except Exception as error:  # pydantic's, whose text is made for developers, or the SDK's own
                 reason = error.errors()[0]["msg"] if hasattr(error, "errors") else str(error)

@@ -98,6 +98,7 @@ def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, l
         running += state is State.RUNNING
         if state not in (State.RUNNING, State.PENDING):
             ended[run] = folders
+    # Watched together, one lease in all, however many hosts there are.
     if unseen:
         logger.info("watching %d runs of other hosts for up to %.0f s", len(unseen), lease)
     dead = Watch(lease).wait(unseen)
@@ -108,6 +109,7 @@ def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, l
 
 
 def _upload(folders: list[Path], place: SweepAddress) -> None:
+    # `wandb sync` of thousands of folders says nothing for an hour; in parts it can also be interrupted.
     for start in range(0, len(folders), _FOLDERS_AT_A_TIME):
         for folder, problem in upload(folders[start : start + _FOLDERS_AT_A_TIME], place):
             logger.warning("%s: not taken whole: %s", folder, problem)
@@ -195,6 +197,7 @@ def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str
     for folder in filter(_waits, folders):
         if folder.name in cut_off:
             problems.append((folder, "its end is missing, as its process was killed; W&B has the rest"))
+            # `wandb sync` marks what it has sent in this way.
             for file in folder.glob("*.wandb"):  # what can be read must not be sent again
                 file.with_name(f"{file.name}.synced").touch()
         elif len(folders) > 1:  # one that cannot be read at all keeps the others from being sent

@@ -242,6 +242,7 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
         NotFoundError: there is no sweep here.
         DirectoryError: its record is damaged.
     """
+    # A directory that only 0.1 has worked in is read as it is: looking must not change it.
     old = is_old(directory)
     sweep = unadopted(directory) if old else directory.sweep
     runs = _unadopted_runs(directory) if old else []
