@@ -93,6 +93,14 @@ MUTANTS = [
     (SOURCES, "return found if from_scratch else", "return found if False else", "cli"),
     (SOURCES, "if resume and state == State.FINISHED:", "if False:", "cli parallel"),
     (SOURCES, "if last is not None and self.claims_of.is_alive(last):", "if False:", "cli"),
+    (
+        SOURCES,
+        "    found = find_resumable(claims.directory, states)\n    if wait and State.CRASHED in states:\n"
+        "        yield from server.unstarted_runs()\n",
+        "    if wait and State.CRASHED in states:\n        yield from server.unstarted_runs()\n"
+        "    found = find_resumable(claims.directory, states)\n",
+        "online | same_command",
+    ),
     (SOURCES, "if state in states:", "if True:", "cli checkpoint"),
     (SOURCES, "from_scratch=not self.resume)", "from_scratch=False)", "cli"),
     ("agents/offline.py", "len(self.claims_of.directory.run_ids())", "0", "output"),

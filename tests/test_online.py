@@ -46,6 +46,9 @@ def fails_once(config, checkpoint_dir):
         (checkpoint_dir / "seen").touch()
         raise ValueError("the loss is nan")
 
+def always_fails(config, checkpoint_dir):
+    raise ValueError("never")
+
 def inits_itself(config, checkpoint_dir):
     with wandb.init() as run:
         waits(config, checkpoint_dir)
@@ -374,7 +377,7 @@ def test_what_nobody_had_started_and_fails_now_is_not_resumed_by_the_same_comman
     server.backend.agents["lost"] = sweep_id
     server.backend.next_command("lost", {})
     time.sleep(1)
-    assert run("fails_once", sweep_id, "--resume", "--lease", "1") == 1
+    assert run("always_fails", sweep_id, "--resume", "--lease", "1") == 1
     [record] = directory(sweep_id).runs()
     assert (record.state(), record.last_attempt().number) == (State.FAILED, 1)
 
