@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LONGEST = 300  # seconds; a mutant that hangs is found out as well
+LONGEST = 600  # seconds; a mutant that hangs is found out as well
 RUNS, SWEEP, SOURCES = "directory/runs.py", "directory/sweep.py", "agents/sources.py"
 EXECUTION, ISOLATION, SIGNALS = "agents/execution.py", "agents/isolation.py", "agents/signals.py"
 MUTANTS = [
@@ -160,7 +160,7 @@ def main(text: str = "") -> int:
     begun = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         fates = list(pool.map(lambda mutant: tried(*mutant), chosen))
-    survivors = sum(fate != "killed" for fate in fates)
+    survivors = sum(fate not in ("killed", "hung") for fate in fates)
     killed = len(chosen) - survivors
     print(f"{len(chosen)} mutants, {killed} killed, {survivors} not, {time.monotonic() - begun:.0f} seconds")
     return 1 if survivors else 0
@@ -180,12 +180,12 @@ def tried(file: str, old: str, new: str, tests: str) -> str:
             fate = f"not there once ({text.count(old)})"
         else:
             source.write_text(text.replace(old, new))
-            fate = "killed" if fails(copy, tests) else "SURVIVED"
+            fate = fate_by(copy, tests)
     print(f"{fate:9}  {file}: {' '.join(old.split())} -> {' '.join(new.split()) or 'nothing'}", flush=True)
     return fate
 
 
-def fails(copy: Path, tests: str) -> bool:
+def fate_by(copy: Path, tests: str) -> str:
     files, _, expression = tests.partition("|")
     paths = [f"tests/test_{name}.py" for name in files.split()]
     chosen = ["-k", expression.strip()] if expression else []
@@ -206,8 +206,8 @@ def fails(copy: Path, tests: str) -> bool:
     try:
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LONGEST)
     except subprocess.TimeoutExpired:
-        return True
-    return done.returncode == 1
+        return "hung"
+    return "killed" if done.returncode == 1 else "SURVIVED"
 
 
 if __name__ == "__main__":
