@@ -61,6 +61,7 @@ _COMPLETED_BY = {
     "FILE": {"bash": "_shtab_compgen_files", "zsh": "_files"},
     "DIR": {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"},
 }
+SHELLS = ("bash", "zsh")
 _LISTED = """
 _dysweep_root() {
   local root=dysweep_logs word last
@@ -117,27 +118,8 @@ class Options:
 
 @dataclass(frozen=True)
 class StatusOptions:
-    """What `dysweep_status` shows."""
+    """What `dysweep_status` shows of a sweep."""
 
-    sweep_id: str | None = setting(
-        None, "the sweep; without it all sweeps below the root directory are listed", STATUS, metavar="ID"
-    )
-    default_root_dir: str = setting(
-        "./dysweep_logs",
-        "folder below which every sweep has its directory `checkpoints-<sweep_id>`",
-        STATUS,
-        metavar="DIR",
-    )
-    custom_checkpoint_dir: str | None = setting(
-        None, "the sweep's directory itself, instead; relative to default_root_dir", STATUS, metavar="DIR"
-    )
-    max_attempts: int = setting(
-        3,
-        "how often a run may fail or crash before it counts as given up",
-        STATUS,
-        metavar="N",
-        check=at_least_one,
-    )
     runs: bool = setting(False, "list all runs, with assignment, attempts, duration and metrics", STATUS)
     json: bool = setting(False, "print everything as JSON", STATUS)
     csv: str | None = setting(
@@ -185,20 +167,27 @@ def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, 
     return options, additional, settings
 
 
-def parse_status(argv: list[str]) -> StatusOptions:
-    """Read the arguments of `dysweep_status`."""
-    return checked(_given(STATUS, argv), StatusOptions)
+def parse_status(argv: list[str]) -> tuple[StatusOptions, ResumableSweepConfig]:
+    """Read the arguments of `dysweep_status`: what to show, and of which sweep."""
+    given = _given(STATUS, argv)
+    own = {name: given.pop(name) for name in settings_of(StatusOptions) if name in given}
+    return checked(own, StatusOptions), checked(given, ResumableSweepConfig)
 
 
-def _kinds_of(command: str) -> tuple[type, ...]:
-    return (StatusOptions,) if command == STATUS else (Options, ResumableSweepConfig)
+def _taken_by(command: str) -> dict[str, type]:
+    """Return the names of what a command takes, each with the class that declares it."""
+    return {
+        name: kind
+        for kind in (Options, ResumableSweepConfig, StatusOptions)
+        for name, (_, known) in settings_of(kind).items()
+        if command in known.used_by
+    }
 
 
 def _given(command: str, argv: list[str]) -> dict[str, Any]:
     """Return what a command line gives, each value checked."""
-    kinds = _kinds_of(command)
-    parser, options = _parser(command, kinds)
-    of_kind = {name: kind for kind in kinds for name in settings_of(kind)}
+    parser, options = _parser(command)
+    of_kind = _taken_by(command)
     argv = _with_switch_values(argv, [name for name, kind in of_kind.items() if is_switch(kind, name)])
     _refuse_unknown_options(argv, command, options)
     try:
@@ -216,7 +205,7 @@ def _given(command: str, argv: list[str]) -> dict[str, Any]:
     return given
 
 
-def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list[str]]:
+def _parser(command: str) -> tuple[ArgumentParser, list[str]]:
     """Build a parser that takes every value as text, and list its options."""
     parser = ArgumentParser(
         prog=command,
@@ -231,7 +220,7 @@ def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list
         "--print_completion",
         action=_PrintCompletion,
         default=SUPPRESS,
-        choices=["bash", "zsh"],
+        choices=SHELLS,
         help="print what makes the shell complete all commands, with ids of sweeps and runs",
     )
     options = ["--help", "--version", "--print_completion"]
@@ -239,35 +228,33 @@ def _parser(command: str, kinds: Collection[type]) -> tuple[ArgumentParser, list
         text = "print the file's JSON schema, for editors"
         parser.add_argument("--print_schema", action=_PrintSchema, nargs=0, default=SUPPRESS, help=text)
         options.append("--print_schema")
-    return parser, [*options, *_add_arguments(parser, command, kinds)]
+    return parser, [*options, *_add_arguments(parser, command)]
 
 
-def _add_arguments(parser: argparse.ArgumentParser, command: str, kinds: Collection[type]) -> list[str]:
-    """Add the settings that a command takes to a parser, and list their options."""
+def _add_arguments(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    """Add what a command takes to a parser, and list the options."""
     options = []
-    for kind in kinds:
-        for name, (each, known) in settings_of(kind).items():
-            if command not in known.used_by:
-                continue
-            switch = is_switch(kind, name)
-            choices = ("true", "false") if switch else choices_of(kind, name)
-            metavar = "|".join(choices) or known.metavar
-            default = "" if each.default in (None, False) else f" (default: {each.default})"
-            more: dict[str, Any] = {"choices": choices} if choices else {}
-            if name == "run_additional_args":
-                more["nargs"] = "+"
-            action: Any = parser.add_argument(
-                *(["-c"] if name == "config" else []),
-                f"--{name}",
-                type=str,
-                default=SUPPRESS,
-                metavar=f"[{metavar}]" if switch else metavar,
-                help=f"{known.help}{default}".replace("%", "%%"),
-                **more,
-            )
-            if known.metavar in _COMPLETED_BY:
-                action.complete = _COMPLETED_BY[known.metavar]
-            options.append(f"--{name}")
+    for name, kind in _taken_by(command).items():
+        each, known = settings_of(kind)[name]
+        switch = is_switch(kind, name)
+        choices = ("true", "false") if switch else choices_of(kind, name)
+        metavar = "|".join(choices) or known.metavar
+        default = "" if each.default in (None, False) else f" (default: {each.default})"
+        more: dict[str, Any] = {"choices": choices} if choices else {}
+        if name == "run_additional_args":
+            more["nargs"] = "+"
+        action: Any = parser.add_argument(
+            *(["-c"] if name == "config" else []),
+            f"--{name}",
+            type=str,
+            default=SUPPRESS,
+            metavar=f"[{metavar}]" if switch else metavar,
+            help=f"{known.help}{default}".replace("%", "%%"),
+            **more,
+        )
+        if known.metavar in _COMPLETED_BY:
+            action.complete = _COMPLETED_BY[known.metavar]
+        options.append(f"--{name}")
     return options
 
 
@@ -308,7 +295,7 @@ def completion(shell: str) -> str:
     for word, command in COMMANDS.items():
         parsers.append(argparse.ArgumentParser(prog=command, description=_ABOUT[command]))
         for parser in (subcommands.add_parser(word, help=_ABOUT[command]), parsers[-1]):
-            _add_arguments(parser, command, _kinds_of(command))
+            _add_arguments(parser, command)
     return "\n".join([_IDS[shell], *(shtab.complete(parser, shell) for parser in parsers)])
 
 
@@ -329,18 +316,16 @@ def _with_switch_values(argv: list[str], switches: Collection[str]) -> list[str]
 
 
 def _refuse_unknown_options(argv: list[str], command: str, known: list[str]) -> None:
-    others = {
-        name: setting.used_by
-        for kind in (Options, ResumableSweepConfig, StatusOptions)
-        for name, (_, setting) in settings_of(kind).items()
-    }
+    takers: dict[str, list[str]] = {}
+    for other in sorted(COMMANDS.values()):
+        for name in _taken_by(other):
+            takers.setdefault(name, []).append(other)
     for word in argv:
         flag = word.partition("=")[0]
         if not flag.startswith("--") or flag == "--" or flag in known:
             continue
-        if flag[2:] in others:
-            takers = " and ".join(sorted(others[flag[2:]]))
-            raise ConfigError(f"{flag} is an option of {takers}, not of {command}")
+        if flag[2:] in takers:
+            raise ConfigError(f"{flag} is an option of {', '.join(takers[flag[2:]])}, not of {command}")
         raise ConfigError(f"{flag}: unknown option{closest(flag, known)}")
 
 

@@ -22,6 +22,7 @@ from dysweep.agents.functions import function_named
 from dysweep.agents.ranks import refuse_ranks
 from dysweep.arguments import (
     COMMANDS,
+    SHELLS,
     Options,
     StatusOptions,
     additional_arguments,
@@ -110,7 +111,7 @@ def status(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _reported(STATUS, lambda: _status(parse_status(_words(argv))))
+    return _reported(STATUS, lambda: _status(*parse_status(_words(argv))))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -125,13 +126,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         _script(lambda: command(words), runs_user_code=word == "run")
     elif word == "--version":
         print(f"dysweep {__version__}")
-    elif word == "--print_completion" and words[:1] in (["bash"], ["zsh"]):
-        sys.exit(_reported("dysweep", lambda: print(completion(words[0])) or 0))
+    elif word == "--print_completion":
+        sys.exit(_reported("dysweep", lambda: _print_completion(*words[:1])))
     elif word in ("-h", "--help"):
         print(overview())
     else:
         say(f"dysweep: {word}: unknown command{closest(word, COMMANDS)}")
         sys.exit(2)
+
+
+def _print_completion(shell: str = "") -> int:
+    if shell not in SHELLS:
+        raise ConfigError(f"--print_completion: must be {' or '.join(SHELLS)}, got {shell!r}")
+    print(completion(shell))
+    return 0
 
 
 def create_script() -> None:
@@ -158,7 +166,6 @@ def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
     open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name or value may be of any script
-    # Not sys.exit in the command itself: tests and notebooks call it, and continue.
     code = command()
     if code != 0 and not runs_user_code:
         sys.stdout.flush()
@@ -187,6 +194,7 @@ def _reported(name: str, command: Callable[[], int]) -> int:
         if not is_stdout_closed():
             say(f"{name}: {error}")
             return 1
+        discard(sys.stdout)
         return 128 + signal.SIGPIPE
     except DysweepError as error:
         say(f"{name}: {error}")
@@ -236,28 +244,28 @@ def _sync(settings: dict[str, Any]) -> int:
     return 0
 
 
-def _status(options: StatusOptions) -> int:
-    if options.sweep_id is None:
+def _status(options: StatusOptions, config: ResumableSweepConfig) -> int:
+    if config.sweep_id is None:
         one_only = [
-            name
-            for name in ("runs", "json", "csv", "html", "watch", "log", "custom_checkpoint_dir")
-            if getattr(options, name)
+            name for name in ("runs", "json", "csv", "html", "watch", "log") if getattr(options, name)
         ]
+        if config.custom_checkpoint_dir is not None:
+            one_only.append("custom_checkpoint_dir")
         if one_only:
             raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
         from dysweep.views import screen
 
-        screen.show(screen.sweeps(sweeps_below(user_path(options.default_root_dir), options.max_attempts)))
+        screen.show(screen.sweeps(sweeps_below(user_path(config.default_root_dir), config.max_attempts)))
         return 0
-    where = Location(options.default_root_dir, options.custom_checkpoint_dir, None, None, online=False)
-    directory = where.find_to_read(options.sweep_id)
+    where = Location(config.default_root_dir, config.custom_checkpoint_dir, None, None, online=False)
+    directory = where.find_to_read(config.sweep_id)
     if options.log is not None:
         sys.stdout.write(last_log(directory, options.log))
         return 0
     if options.metric is not None and options.html is None:
         raise ConfigError("--metric: it needs --html")
     details = bool(options.runs or options.json or options.csv or options.html)
-    return _show_status(options, lambda: read_status(directory, options.max_attempts, details))
+    return _show_status(options, lambda: read_status(directory, config.max_attempts, details))
 
 
 def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int:

@@ -4,7 +4,7 @@ DysweepError                      anything that dysweep itself reports
 ├── ConfigError (ValueError)      a setting, or a file of settings, is wrong
 │   └── LanguageError             the sweep language; the message begins with the path in the YAML
 ├── FunctionError (TypeError)     the function to run cannot be found or cannot be called as needed
-├── NotFoundError (LookupError)   no such sweep or run
+├── NotFoundError (LookupError)   a sweep or run is not found
 ├── DirectoryError (OSError)      a sweep directory cannot be read or written
 └── TrackingError (RuntimeError)  W&B refused or could not be reached
 
@@ -84,7 +84,7 @@ class FunctionError(DysweepError, TypeError):
 
 
 class NotFoundError(DysweepError, LookupError):
-    """There is no such sweep or run.
+    """A sweep or run is not found.
 
     Example:
         >>> import dysweep

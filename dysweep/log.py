@@ -78,14 +78,10 @@ def open_closed_streams() -> None:
 
 
 def is_stdout_closed() -> bool:
-    """Return whether who reads stdout has gone, as `head` does; then nothing more is written there."""
+    """Return whether who reads stdout has gone, as `head` does."""
     try:
-        number = sys.stdout.fileno()
         gone = select.poll()
-        gone.register(number, 0)
-        if not any(event & select.POLLERR for _, event in gone.poll(0)):
-            return False
-        discard(sys.stdout)
+        gone.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in gone.poll(0))
     except (OSError, ValueError, AttributeError):
         return False
-    return True

@@ -34,6 +34,7 @@ from dysweep.language.metric import Metric
 from dysweep.language.naming import naming
 from dysweep.language.tree import copy_tree
 from dysweep.language.upsert import carries_code
+from dysweep.language.wandb_rules import check_project
 from dysweep.log import say_by_default
 from dysweep.settings import ResumableSweepConfig as ResumableSweepConfig
 from dysweep.settings import forget_empty_variables, mode_of, read_settings
@@ -159,6 +160,7 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     here = replace(location_of(config), online=False)
     directory = here.find(config.sweep_id)
     wanted = here.address_of(config.sweep_id)
+    check_project(wanted.project)  # before sync.json keeps it for all later times
     return page_of(sync(directory, wanted.entity, wanted.project or None, config.lease))
 
 
@@ -176,7 +178,7 @@ def open_sweep(
         the sweep as it is now, with `runs`, `counts`, `config(run_id)`, `to_dataframe()` and `to_json()`.
 
     Raises:
-        NotFoundError: there is no such sweep.
+        NotFoundError: the sweep is not found.
         DirectoryError: its record is damaged.
 
     Example:
@@ -219,7 +221,7 @@ def find(config: ResumableSweepConfig) -> SweepDirectory:
 
     Raises:
         ConfigError: the sweep is not named, or is at another address.
-        NotFoundError: there is no such sweep.
+        NotFoundError: the sweep is not found.
         DirectoryError: its record is damaged.
         TrackingError: W&B could not be asked.
     """

@@ -51,6 +51,7 @@ def setting(
 
 
 def at_least_one(value: int) -> str | None:
+    """Check a number of things."""
     return None if value >= 1 else f"must be at least 1, got {value}"
 
 
@@ -76,7 +77,7 @@ class ResumableSweepConfig:
     default_root_dir: str = setting(
         "./dysweep_logs",
         "folder below which every sweep has its directory `checkpoints-<sweep_id>`",
-        *_BOTH, SYNC,
+        *_BOTH, SYNC, STATUS,
         metavar="DIR",
     )  # fmt: skip
     custom_checkpoint_dir: str | None = setting(
@@ -84,6 +85,7 @@ class ResumableSweepConfig:
         "the sweep's directory itself, instead; relative to default_root_dir",
         *_BOTH,
         SYNC,
+        STATUS,
         metavar="DIR",
     )
     sweep_configuration: dict | str | None = setting(  # type: ignore[type-arg]
@@ -122,8 +124,8 @@ class ResumableSweepConfig:
     )
     sweep_id: str | None = setting(
         None,
-        "the sweep, also as entity/project/id; dysweep_run_resume creates one without it",
-        RUN, SYNC,
+        "the sweep, also as entity/project/id; without it one is created, or all are listed",
+        RUN, SYNC, STATUS,
         metavar="ID",
     )  # fmt: skip
     run_name_changer: str | dict | None = setting(  # type: ignore[type-arg]
@@ -160,7 +162,12 @@ class ResumableSweepConfig:
         False, "resume runs that were preempted or crashed, before and after the new ones", RUN
     )
     max_attempts: int = setting(
-        3, "how often a run may fail or crash before resume gives it up", RUN, metavar="N", check=at_least_one
+        3,
+        "how often a run may fail or crash before resume gives it up",
+        RUN,
+        STATUS,
+        metavar="N",
+        check=at_least_one,
     )
     lease: float = setting(
         120.0,
@@ -288,7 +295,7 @@ def load_settings(path: str) -> dict[str, Any]:
 
 
 def _refuse_other_keys(settings: dict[Any, Any], path: str, known: Collection[str]) -> None:
-    """Refuse what is no setting; say where the content of files of other kinds belongs."""
+    """Refuse unknown settings; say where the content of files of other kinds belongs."""
     others = [key for key in settings if key not in known]
     if not others:
         return

@@ -115,9 +115,9 @@ MUTANTS = [
     ("agents/online.py", "finished=state is State.FINISHED", "finished=False", "online | queues"),
     (EXECUTION, "State.CRASHED if attempt.superseded() else ", "", "parallel cli hosts"),
     (EXECUTION, "run.end(0 if outcome is State.FINISHED else 1", "run.end(0", "online | hears"),
-    (EXECUTION, "if not claim.from_scratch:", "if True:", "output | keeps_the_metrics"),
+    (EXECUTION, "{} if claim.from_scratch else", "{} if False else", "output | keeps_the_metrics"),
     (EXECUTION, "or (isinstance(error, SystemExit) and error.code in (None, 0))", "", "parallel"),
-    (EXECUTION, "attempt.finish(State.PREEMPTED, None, {})", "None", "processes cli | grace or signal"),
+    (EXECUTION, "attempt.finish(State.PREEMPTED, None, earlier)", "None", "processes cli | grace or signal"),
     (
         "agents/jobs.py",
         "        if os.getpid() != process:\n",

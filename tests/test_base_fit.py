@@ -316,6 +316,15 @@ def test_a_project_that_wandb_would_refuse_is_named_before_anything_is_made(caps
     assert not Path("dysweep_logs").exists()
 
 
+def test_a_project_that_wandb_would_refuse_is_named_before_a_sync_keeps_it(capsys):
+    sweep = "base_config: {lr: 1}\nsweep_configuration: {lr: {sweep: true, values: [1]}}"
+    sweep_id = create(capsys, sweep)[1].out.strip()
+    dysweep_run_resume(sweep_id=sweep_id, function=lambda config, checkpoint_dir: None)
+    assert cli.sync(["--sweep_id", sweep_id, "--project", "team/study"]) == 2
+    assert "dysweep_sync: project: 'team/study' has /; W&B allows none of" in capsys.readouterr().err
+    assert not list(Path("dysweep_logs").glob("*/sync.json"))
+
+
 def test_what_omegaconf_resolves_before_the_sweep_is_named_where_it_matters(caplog):
     base = {"steps": 20, "warmup": "${steps}", "opt": {"lr": 0.1, "end": "${.lr}"}, "size": 1, "n": "${size}"}
     space = {"steps": {"sweep": True, "values": [20, 40]}, "opt": {"lr": {"sweep": True, "values": [1, 2]}}}

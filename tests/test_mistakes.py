@@ -310,6 +310,19 @@ def test_a_sweep_in_a_directory_of_another_name_is_named(capsys):
     assert "say so (--custom_checkpoint_dir mine)" in capsys.readouterr().err
 
 
+def test_a_directory_that_holds_another_sweep_is_named(capsys):
+    assert cli.create(["-c", "config.yaml", "--custom_checkpoint_dir", "mine"]) == 0
+    sweep_id = capsys.readouterr().out.strip()
+    assert cli.status(["--sweep_id", "other", "--custom_checkpoint_dir", "mine"]) == 1
+    assert f"mine holds the sweep {sweep_id!r}, not 'other'" in capsys.readouterr().err
+
+
+def test_completion_for_an_unknown_shell_names_the_known_ones(start):
+    process = start("dysweep", "--print_completion", "fish")
+    assert process.communicate()[1] == "dysweep: --print_completion: must be bash or zsh, got 'fish'\n"
+    assert process.returncode == 2
+
+
 def test_a_misspelt_mode_in_the_environment_is_named(capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "ofline")
     assert cli.create(["-c", "config.yaml"]) == 2

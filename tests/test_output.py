@@ -277,6 +277,16 @@ def test_a_resumed_run_keeps_the_metrics_that_it_does_not_log_again(capsys):
     assert run["metrics"] == {}
 
 
+def test_a_run_resumed_after_a_rerun_from_scratch_has_nothing_of_the_time_before(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(1)})
+    assert work(capsys, sweep_id, "resumes")[0] == 1
+    one = ["--rerun_id", f"{sweep_id}-0001"]
+    assert work(capsys, sweep_id, "fails", *one)[0] == 1
+    assert work(capsys, sweep_id, "nothing", "--resume")[0] == 0
+    [run] = json.loads(shown(capsys, sweep_id, "--json"))["runs"]
+    assert (run["attempts"], run["metrics"]) == (3, {})
+
+
 @pytest.mark.parametrize(("goal", "best"), [("minimize", "acc.min 0.25"), ("maximize", "acc.max 0.75")])
 def test_of_the_kept_aggregates_the_one_that_fits_the_goal_is_the_metric(capsys, goal, best):
     sweep_id, _ = create(capsys, {"lr": swept(1)}, "--metric", "acc", "--goal", goal)

@@ -7,7 +7,7 @@ from contextlib import closing
 
 from dysweep.agents.execution import Executor, Result
 from dysweep.agents.progress import Progress
-from dysweep.agents.sources import Claim, Claims, OneRun, Server, Source, resumable_sources
+from dysweep.agents.sources import Claims, OneRun, Server, Source, resumable_sources
 from dysweep.directory.runs import INTERRUPTED, RESUMABLE, State
 from dysweep.settings import ResumableSweepConfig
 
@@ -19,15 +19,11 @@ def work_through(
     for source in sources:
         progress.begin(source.total, source.left)
         # Closed at once when the caller stops: W&B's agent waits in it for the end of its run.
-        with closing(_closable(source)) as claims:
+        with closing(source.claims()) as claims:
             for claim in claims:
                 result = executor.execute(claim)
                 progress.tell(result)
                 yield result
-
-
-def _closable(source: Source) -> Generator[Claim, None, None]:
-    yield from source.claims()
 
 
 def sources_of(

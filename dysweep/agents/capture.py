@@ -29,14 +29,12 @@ def captured(attempt: Attempt) -> Iterator[None]:
         log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
         raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
-    # Nested where a run is executed inside a run's function by way of a thread: the outer log comes back.
-    before = out.log, err.log
     out.log = err.log = _Log(log, str(attempt.log_path))
     try:
         with split_output(), _root_handlers_to(out, err):
             yield
     finally:
-        out.log, err.log = before
+        out.log = err.log = None
         os.close(log)
 
 
@@ -102,7 +100,9 @@ class _Tee:
         if self.log is not None:
             self.log.write(text.encode("utf-8", "backslashreplace"))
         # The log first: what the reader's end or a full disk prevents is in it.
-        self._pass_on("write", text)
+        if self.stream is not None:  # as under pythonw
+            with self.while_read():
+                self.stream.write(text)
         return len(text)
 
     @property
@@ -120,18 +120,19 @@ class _Tee:
         self.flush()
 
     def flush(self) -> None:
-        self._pass_on("flush")
+        if self.stream is not None:
+            with self.while_read():
+                self.stream.flush()
 
     def close(self) -> None:
         """Keep the process's own stream open for the next run."""
         self.flush()
 
-    def _pass_on(self, method: str, *arguments: str) -> None:
+    @contextmanager
+    def while_read(self) -> Iterator[None]:
         """Let the training and its log continue when `head` or a closed terminal has stopped reading."""
-        if self.stream is None:  # as under pythonw
-            return
         try:
-            getattr(self.stream, method)(*arguments)
+            yield
         except OSError as error:
             if not is_without_reader(error):
                 raise
@@ -168,8 +169,9 @@ class _Bytes(io.RawIOBase):
             self._tee.flush()
             if self._tee.log is not None:
                 self._tee.log.write(content)
-            self._tee.stream.buffer.write(content)
-            self._tee.flush()
+            with self._tee.while_read():
+                self._tee.stream.buffer.write(content)
+                self._tee.stream.flush()
         else:  # a notebook's
             self._tee.write(content.decode(errors="backslashreplace"))
         return len(content)

@@ -74,13 +74,15 @@ class Executor:
         attempt, stop = claim.attempt, self.stop
         # The function may rely on its folder; an attempt that crashed before left it already.
         attempt.run.checkpoint_path.mkdir(exist_ok=True)
+        # What the run has recorded so far belongs to every way in which this attempt may end.
+        earlier = {} if claim.from_scratch else _earlier_metrics(attempt)
         value: Any = None
         error: BaseException | None = None
         heartbeat = Heartbeat(attempt, self.heartbeat, when_superseded=lambda: stop.end_run(State.CRASHED))
         with heartbeat, captured(attempt):
             # From here on the grace may be over at any time: the record is written before the process ends.
-            stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, {})
-            run = self._start(claim)
+            stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, earlier)
+            run = self._start(claim, earlier)
             stop.when_received = run.mark_preempted
             try:
                 if claim.problem is not None:
@@ -100,8 +102,7 @@ class Executor:
             # W&B first, then the record: a crash between the two leaves a run that is resumed in W&B, while
             # the other order could leave one that is finished here and running there for ever.
             metrics = run.end(0 if outcome is State.FINISHED else 1, preempted=outcome is State.PREEMPTED)
-            if not claim.from_scratch:
-                metrics = dict(sorted({**_earlier_metrics(attempt), **metrics}.items()))
+            metrics = dict(sorted({**earlier, **metrics}.items()))
             attempt.finish(outcome, described, metrics)
             stop.when_received = stop.when_grace_is_over = lambda: None
             stop.run_ended = None
@@ -111,7 +112,7 @@ class Executor:
         seconds = time.monotonic() - begun
         return Result(claim, outcome, value, error, seconds, metrics, run.other_values)
 
-    def _start(self, claim: Claim) -> TrackedRun:
+    def _start(self, claim: Claim, earlier: dict[str, float]) -> TrackedRun:
         """Start the claim's run in W&B."""
         if self.sweep.online:  # said before the run starts: W&B would keep the line as the run's output
             page = page_of_run(self.sweep.address, claim.run_id)
@@ -128,14 +129,14 @@ class Executor:
             )
         except TrackingError as problem:
             described = {"type": type(problem).__name__, "message": str(problem), "traceback": ""}
-            claim.attempt.finish(State.FAILED, described, {})
+            claim.attempt.finish(State.FAILED, described, earlier)
             raise
         if self.mark_preempting:
             run.run.mark_preempting()
         return run
 
 
-def _earlier_metrics(attempt: Attempt) -> Mapping[str, float]:
+def _earlier_metrics(attempt: Attempt) -> dict[str, float]:
     try:
         return attempt.earlier_metrics()
     except DirectoryError as error:

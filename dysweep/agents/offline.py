@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dysweep.agents.sources import Claim, Claims, Source
-from dysweep.errors import NotFoundError
 from dysweep.language.points import Grid, Points
 
 _LOCK_SECONDS = 10
@@ -41,8 +40,7 @@ class DirectoryServer:
         Raises:
             NotFoundError: always; the message says which runs there are.
         """
-        self.claims.directory.run(run_id)
-        raise NotFoundError(f"{run_id}: no such run")
+        raise self.claims.directory.unknown(run_id)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class FreePoints:
     def left(self) -> int:
         return self.points.size - len(self.claims_of.directory.run_ids())
 
-    def claims(self) -> Iterator[Claim]:
+    def claims(self) -> Generator[Claim, None, None]:
         directory = self.claims_of.directory
         started = directory.run_ids()
         for index in range(self.points.size):

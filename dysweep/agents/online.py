@@ -1,9 +1,9 @@
-"""Runs of a sweep that W&B serves: those that it hands out, and those that were never started since."""
+"""Runs of a sweep that W&B serves: new ones, and those whose agents died before they started them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -93,7 +93,7 @@ class HandedOutRuns:
     def left(self) -> None:
         return None
 
-    def claims(self) -> Iterator[Claim]:
+    def claims(self) -> Generator[Claim, None, None]:
         stop, directory = self.server.stop, self.server.claims.directory
         assigned_runs = handout.assigned_runs(
             directory.sweep.address,
@@ -124,7 +124,7 @@ class UnstartedRuns:
     def left(self) -> None:
         return None
 
-    def claims(self) -> Iterator[Claim]:
+    def claims(self) -> Generator[Claim, None, None]:
         for place, run_id in enumerate(self.run_ids, start=1):
             try:
                 claim = self.server.claim_unrecorded(run_id, resume=True, place=place)

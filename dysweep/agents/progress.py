@@ -104,7 +104,7 @@ class Progress:
         free = self._left()
         left = max(0, self.total - place if free is None else free)
         # How many have been started since, by all agents: the grid gets smaller by that rate.
-        others_too = max(1, self._left_before - left)  # agents beside this one make it quicker
+        others_too = max(1, self._left_before - left)
         elapsed = time.monotonic() - self._begun
         if self.most is not None:
             # Of those left this agent executes at most its share, as fast as it has been so far.

@@ -8,7 +8,7 @@ of the directory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,7 +58,7 @@ class Source(Protocol):
     def left(self) -> int | None:
         """Return how many nobody has started yet; None for all whose places are yet to come."""
 
-    def claims(self) -> Iterator[Claim]:
+    def claims(self) -> Generator[Claim, None, None]:
         """Claim one run after the other."""
 
 
@@ -230,7 +230,7 @@ class ResumableRuns:
     def left(self) -> None:
         return None
 
-    def claims(self) -> Iterator[Claim]:
+    def claims(self) -> Generator[Claim, None, None]:
         for place, each in enumerate(self.found, start=1):
             claim = self.claims_of.again(each.run, each.last, place=place, from_scratch=self.from_scratch)
             if claim is not None:
@@ -250,7 +250,7 @@ class OneRun:
     def left(self) -> None:
         return None
 
-    def claims(self) -> Iterator[Claim]:
+    def claims(self) -> Generator[Claim, None, None]:
         if self.run_id not in self.claims_of.directory.run_ids():
             yield self.server.claim_unrecorded(self.run_id, self.resume)
             return

@@ -57,7 +57,7 @@ class Location:
             sweep: `id`, or `entity/project/id`.
 
         Raises:
-            NotFoundError: there is no such sweep.
+            NotFoundError: the sweep is not found.
             DirectoryError: its record is damaged, or of another format version.
             ConfigError: it is at another address in W&B.
         """
@@ -79,7 +79,7 @@ class Location:
         """Find the directory of a sweep, also of one that dysweep 0.1 has made and that nobody has continued.
 
         Raises:
-            NotFoundError: there is no such sweep.
+            NotFoundError: the sweep is not found.
             DirectoryError: its record is damaged, or of another format version.
         """
         directory = self.directory(self.address_of(sweep).sweep_id)

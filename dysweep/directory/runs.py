@@ -134,10 +134,12 @@ class Attempt:
             raise damaged(self.end_path, error) from None
 
     def earlier_metrics(self) -> dict[str, float]:
-        """Read what the attempts before this one have recorded, which a resumed run may not log again."""
+        """Read what the run has recorded before this attempt, which a resumed run may not log again.
+
+        Each end holds all metrics of the run so far, so the newest is enough; crashed attempts have none.
+        """
         for number in range(self.number - 1, 0, -1):
-            end = Attempt(self.run, number).end()
-            if end is not None and end.metrics:
+            if (end := Attempt(self.run, number).end()) is not None:
                 return end.metrics
         return {}
 
@@ -168,9 +170,9 @@ class Attempt:
         owner = self.owner()
         if owner is None or owner.alive() is not False:
             return State.RUNNING
-        # Looked at before the owner was: without this a run that ends just now would count as crashed, and be
-        # resumed though it has finished.
-        end = self.end()  # it may have ended, and its process too, since the first look
+        # It may have ended, and its process too, since the first look: without the second, a run that ends
+        # just now would count as crashed, and be resumed though it has finished.
+        end = self.end()
         return end.outcome if end is not None else State.CRASHED
 
     def given_up(self, state: State, max_attempts: int) -> bool:

@@ -197,7 +197,7 @@ class SweepDirectory:
             self.runs_path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DirectoryError(f"{self.path}: cannot be made ({error.strerror})") from None
-        # The record last: a directory without it is no sweep, so a crash before leaves nothing half-made.
+        # The record last: a directory without it is not a sweep, so a crash before leaves nothing half-made.
         if not publish_json(self.record_path, asdict(sweep)):
             self.check_free()
 
@@ -222,15 +222,20 @@ class SweepDirectory:
         """Find a run.
 
         Raises:
-            NotFoundError: there is no such run.
+            NotFoundError: it is not here.
         """
         run = RunDirectory(self.runs_path / check_id(run_id, "run id"))
         if not run.path.is_dir() or run.path.is_symlink():
-            known = sorted(self.run_ids())
-            more = ", ..." if len(known) > 3 else ""
-            some = f"there are {', '.join(known[:3])}{more}" if known else "none was started"
-            raise NotFoundError(f"{run_id}: unknown run in {self.runs_path}; {some}")
+            raise self.unknown(run_id)
         return run
+
+    def unknown(self, run_id: str) -> NotFoundError:
+        """Build the error about a run that is not here; it names some that are."""
+        known = sorted(self.run_ids())
+        more = ", ..." if len(known) > 3 else ""
+        some = f"there are {', '.join(known[:3])}{more}" if known else "none was started"
+        check_id(run_id, "run id")
+        return NotFoundError(f"{run_id}: unknown run in {self.runs_path}; {some}")
 
     def run_ids(self) -> set[str]:
         """List the runs that were ever started."""

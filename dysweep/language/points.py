@@ -65,8 +65,6 @@ class Grid:
     def assignment(self, index: int) -> dict[str, Any]:
         """Return the point with this index, 0 for the first."""
         chosen = []
-        # From the last, which changes fastest; nothing is enumerated, so the grid may be as large as it
-        # likes.
         for axis in reversed(self.axes):
             index, position = divmod(index, axis.size)
             chosen.append(axis.value(position))

@@ -120,11 +120,9 @@ class TrackedRun:
             except TypeError:
                 return init(*args, **kwargs)  # whose own error names it
             reinit = given.get("reinit") or _set_in(given.get("settings")).get("reinit")
-            # A run beside the sweep's, or a child of a fork: none of our business.
+            # A run beside the sweep's, or a child of a fork, is not the sweep's run.
             if reinit == "create_new" or os.getpid() != self._process:
                 return init(*args, **kwargs)
-            # After reinit was looked up there; what the SDK takes as an argument is taken from the
-            # settings too.
             given |= _in_settings(given.pop("settings", None))
             return self._join(init, {name: value for name, value in given.items() if value is not None})
 
@@ -144,7 +142,7 @@ class TrackedRun:
             os.environ.setdefault(_DATA_DIR, str(self._folder / "wandb"))
         # Live settings, which everything in this process sees that asks the SDK itself, as Lightning does.
         meanwhile = wandb.setup().settings
-        meanwhile.reinit = "return_previous"  # for who has imported `init` itself, and in notebooks
+        meanwhile.reinit = "return_previous"  # for notebooks, where the SDK would begin another run
         meanwhile.mode = self._settings["mode"]
         meanwhile.project = self._place["project"]
         meanwhile.entity = self._place["entity"] or meanwhile.entity
@@ -332,7 +330,6 @@ def _leave_service() -> None:
 
 
 def _final_summary(run: wandb.Run) -> dict[str, Any]:
-    # The SDK writes the summary when its process answers, so it is complete here.
     # A finished run keeps its summary, but the SDK's public `run.summary` does not give it any more.
     from wandb.sdk.lib import proto_util
 

@@ -55,8 +55,6 @@ def sdk_errors(what: str) -> Iterator[None]:
 
 def _leave_the_service_of_another_process() -> None:
     """A service that a parent process has started would not notice when this process dies."""
-    # The SDK hands its process on to child processes; one whose starter is another process must not be used:
-    # it ends with its starter, and with it our runs.
     token = os.environ.get(_SERVICE, "")  # "3-<pid of who started it>-unix-<path>"
     if token.split("-")[1:2] != [str(os.getpid())]:
         os.environ.pop(_SERVICE, None)

@@ -109,7 +109,7 @@ def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, l
 
 
 def _upload(folders: list[Path], place: SweepAddress) -> None:
-    # `wandb sync` of thousands of folders says nothing for an hour; in parts it can also be interrupted.
+    # In parts, as `wandb sync` says nothing until its end: so people see how far it is.
     for start in range(0, len(folders), _FOLDERS_AT_A_TIME):
         for folder, problem in upload(folders[start : start + _FOLDERS_AT_A_TIME], place):
             logger.warning("%s: not taken whole: %s", folder, problem)
