@@ -121,24 +121,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: the arguments; the process's own by default.
     """
     word, *words = _words(argv) or ["--help"]
-    if word in COMMANDS:
-        command = {"create": create, "run": run_resume, "status": status, "sync": sync}[word]
+    command = {"create": create, "run": run_resume, "status": status, "sync": sync}.get(word)
+    if command is not None:
         _script(lambda: command(words), runs_user_code=word == "run")
+    else:
+        _script(lambda: _reported("dysweep", lambda: _without_command(word, words)))
+
+
+def _without_command(word: str, words: list[str]) -> int:
+    if word in ("-h", "--help"):
+        print(overview())
     elif word == "--version":
         print(f"dysweep {__version__}")
     elif word == "--print_completion":
-        sys.exit(_reported("dysweep", lambda: _print_completion(*words[:1])))
-    elif word in ("-h", "--help"):
-        print(overview())
+        shell = words[0] if words else ""
+        if shell not in SHELLS:
+            raise ConfigError(f"--print_completion: must be {' or '.join(SHELLS)}, got {shell!r}")
+        print(completion(shell))
     else:
-        say(f"dysweep: {word}: unknown command{closest(word, COMMANDS)}")
-        sys.exit(2)
-
-
-def _print_completion(shell: str = "") -> int:
-    if shell not in SHELLS:
-        raise ConfigError(f"--print_completion: must be {' or '.join(SHELLS)}, got {shell!r}")
-    print(completion(shell))
+        raise ConfigError(f"{word}: unknown command{closest(word, COMMANDS)}")
     return 0
 
 
@@ -185,11 +186,12 @@ def _words(argv: Sequence[str] | None) -> list[str]:
 
 def _reported(name: str, command: Callable[[], int]) -> int:
     try:
-        with said_on_stderr():
-            code = command()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return code
+        try:
+            with said_on_stderr():
+                return command()
+        finally:  # here, as Python's own flush at the end of the process would write a traceback
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError as error:
         if not is_stdout_closed():
             say(f"{name}: {error}")

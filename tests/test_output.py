@@ -415,6 +415,23 @@ def test_a_closed_pipe_ends_creation_silently(capsys):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["dysweep"], 141),
+        (["dysweep", "--version"], 141),
+        (["dysweep", "--print_completion", "bash"], 141),
+        (["dysweep_create", "--help"], 0),  # argparse itself lets a closed pipe pass
+        (["dysweep_run_resume", "--version"], 0),
+        (["dysweep_status", "--print_completion", "zsh"], 141),
+        (["dysweep_create", "--print_schema"], 141),
+    ],
+)
+def test_a_closed_pipe_ends_help_silently(command, code):
+    assert_silent(command, code)
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize("streams", [["stdout"], ["stderr"], ["stdout", "stderr"]])
 def test_an_agent_trains_and_logs_when_nobody_reads_its_output_any_more(capsys, streams):
     sweep_id, _ = create(capsys, {"lr": swept(1, 2)})
@@ -460,7 +477,7 @@ def test_creation_with_closed_streams_creates_and_prints_nothing_but_the_id_on_s
     assert "Traceback" not in err and "Error" not in err
 
 
-def assert_silent(command):
+def assert_silent(command, code=141):
     reader, writer = os.pipe()
     os.close(reader)
     with Process(
@@ -468,4 +485,4 @@ def assert_silent(command):
     ) as process:
         os.close(writer)
         _, err = process.communicate()
-    assert (process.returncode, err) == (141, "")
+    assert (process.returncode, err) == (code, "")
