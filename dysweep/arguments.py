@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import re
+import shlex
 import textwrap
 from argparse import SUPPRESS, Action
 from collections.abc import Collection
@@ -38,6 +39,13 @@ from dysweep.settings import (
 logger = logging.getLogger("dysweep")
 
 T = TypeVar("T")
+_NEEDED_AGAIN = (
+    "default_root_dir",
+    "custom_checkpoint_dir",
+    "allow_eval",
+    "use_lightning_logger",
+    "max_attempts",
+)
 _ABOUT = {
     CREATE: "Create a sweep and print its id.",
     RUN: "Work on a sweep: execute its runs, resume the interrupted and failed ones, or rerun one. "
@@ -368,3 +376,23 @@ def additional_arguments(words: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--run_additional_args: {word!r} is not key:value, as in seed:3")
         arguments[key] = parse_yaml(value, f"--run_additional_args {key}")
     return arguments
+
+
+def agent_command(
+    options: Options, additional: list[str], config: ResumableSweepConfig, sweep_id: str
+) -> str:
+    """Return the command that works on a sweep as this one does, ready to be pasted."""
+    words = [
+        "dysweep_run_resume",
+        *("--package", options.package or "PACKAGE"),
+        *("--function", options.function or "FUNCTION"),
+        *("--sweep_id", sweep_id),
+    ]
+    defaults = ResumableSweepConfig()
+    for name in _NEEDED_AGAIN:
+        value = getattr(config, name)
+        if value != getattr(defaults, name):
+            words += [f"--{name}", str(value)]
+    if additional:
+        words += ["--run_additional_args", *additional]
+    return shlex.join(words)

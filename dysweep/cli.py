@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-import logging
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -26,6 +24,7 @@ from dysweep.arguments import (
     Options,
     StatusOptions,
     additional_arguments,
+    agent_command,
     commented,
     completion,
     overview,
@@ -46,17 +45,8 @@ from dysweep.text import counted, short_path, short_value
 from dysweep.views.preview import Preview, values_of
 from dysweep.views.status import SweepStatus, last_log, read_status, sweeps_below
 
-logger = logging.getLogger("dysweep")
-
 _SHOWN_CONFIGS = 3
 _SECONDS_FOR_THE_EXIT = 20.0
-_NEEDED_AGAIN = (
-    "default_root_dir",
-    "custom_checkpoint_dir",
-    "allow_eval",
-    "use_lightning_logger",
-    "max_attempts",
-)
 
 
 def create(argv: Sequence[str] | None = None) -> int:
@@ -226,7 +216,7 @@ def _create(options: Options, additional: list[str], settings: dict[str, Any]) -
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name}: it needs --dry_run")
     sweep_id = _create_and_describe(config)
-    say(f"next:  {_agent_command(options, additional, config, sweep_id)}")
+    say(f"next:  {agent_command(options, additional, config, sweep_id)}")
     print(sweep_id)
     return 0
 
@@ -317,26 +307,6 @@ def _create_and_describe(config: ResumableSweepConfig) -> str:
     return sweep_id
 
 
-def _agent_command(
-    options: Options, additional: list[str], config: ResumableSweepConfig, sweep_id: str
-) -> str:
-    """Return the command that works on a sweep as this one does, ready to be pasted."""
-    words = [
-        "dysweep_run_resume",
-        *("--package", options.package or "PACKAGE"),
-        *("--function", options.function or "FUNCTION"),
-        *("--sweep_id", sweep_id),
-    ]
-    defaults = ResumableSweepConfig()
-    for name in _NEEDED_AGAIN:
-        value = getattr(config, name)
-        if value != getattr(defaults, name):
-            words += [f"--{name}", str(value)]
-    if additional:
-        words += ["--run_additional_args", *additional]
-    return shlex.join(words)
-
-
 def _size(sweep: Sweep) -> str:
     if sweep.sweep_configuration["method"] != "grid":
         return ""
@@ -358,7 +328,7 @@ def _run_resume(options: Options, additional: list[str], settings: dict[str, Any
             )
         config = replace(config, sweep_id=_create_and_describe(config))
     finished = others = 0
-    command = _agent_command(options, additional, config, config.sweep_id or "")
+    command = agent_command(options, additional, config, config.sweep_id or "")
     directory = parallel.find(config)
     try:
         for result in parallel.work(config, directory, job):
