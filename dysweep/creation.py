@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dysweep.directory.legacy import NAME, is_old
+from dysweep.directory.legacy import NAME, OldSweep
 from dysweep.directory.location import Location
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, DysweepError, TrackingError
@@ -63,7 +63,7 @@ def create(config: ResumableSweepConfig) -> str:
     )
     directory = location_of(config).directory(sweep.sweep_id)
     directory.check_free()
-    if is_old(directory):
+    if OldSweep.at(directory):
         raise ConfigError(f"{directory.path}: holds a sweep of {NAME} already; choose another directory")
     if mode == "online":
         return _create_online(config, sweep)

@@ -81,7 +81,7 @@ MUTANTS = [
         "user_path(self.root)",
         "parallel | working_directory",
     ),
-    ("directory/legacy.py", "not directory.record_path.exists() and bool", "bool", "legacy"),
+    ("directory/legacy.py", "not directory.record_path.exists() and _runs", "_runs", "legacy"),
     (
         SOURCES,
         "return self.state is State.FAILED, self",

@@ -353,10 +353,10 @@ def test_what_is_missing_in_omegaconf_has_to_be_swept(caplog):
 
 def test_a_large_space_is_created(capsys):
     """A check that grows with the square of the values, or with the grid, would not end here."""
-    labels = [f"v{number}" for number in range(10_000)]
-    values = [{"class_path": f"C{number}"} for number in range(10_000)]
+    labels = [f"v{number}" for number in range(4_000)]
+    values = [{"class_path": f"C{number}"} for number in range(4_000)]
     sweep = {"opt": {"sweep": True, "sweep_alias": labels, "values": values}}
     sweep |= {f"p{number}": {"sweep": True, "min": 0, "max": 99} for number in range(10)}
     base = {"opt": {"class_path": "A", "init_args": {"lr": 1}}}
     code, (_, err) = create(capsys, dump_yaml({"base_config": base, "sweep_configuration": sweep}))
-    assert code == 0 and "and 9999 more like this" in err and "grid" not in err
+    assert code == 0 and "and 3999 more like this" in err and "grid" not in err

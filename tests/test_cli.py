@@ -150,6 +150,20 @@ def test_what_keeps_failing_is_set_aside(capsys):
     capsys.readouterr()
     assert run("always_fails", "--sweep_id", sweep_id, "--resume", "--max_attempts", "2") == 0
     assert f"{sweep_id}-0001: given up after 2 attempts" in capsys.readouterr().err
+    assert run("always_fails", "--sweep_id", sweep_id, "--rerun", "failed", "--max_attempts", "2") == 1
+    assert directory().run(f"{sweep_id}-0001").last_attempt().number == 3
+
+
+def test_a_run_that_was_given_up_and_has_finished_since_is_not_set_aside(capsys):
+    run("always_fails", "-c", "config.yaml", "--count", "1", "--max_attempts", "1")
+    sweep_id = directory().sweep.sweep_id
+    status = ["--sweep_id", sweep_id, "--max_attempts", "1", "--json"]
+    for number, set_aside in [(1, True), (2, False)]:
+        capsys.readouterr()
+        assert cli.status(status) == 0
+        [read] = json.loads(capsys.readouterr().out)["runs"]
+        assert (read["attempts"], read["set_aside"]) == (number, set_aside)
+        run("record", "--sweep_id", sweep_id, "--rerun_id", f"{sweep_id}-0001")
 
 
 def test_a_rerun_starts_from_scratch_and_keeps_the_old_checkpoint(capsys):

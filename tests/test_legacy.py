@@ -15,7 +15,7 @@ import wandb
 
 import dysweep
 from dysweep import ConfigError, DirectoryError, cli
-from dysweep.directory.legacy import adopt, sweep_of_metadata
+from dysweep.directory.legacy import OldSweep, sweep_of_metadata
 from dysweep.directory.sweep import SweepAddress, SweepDirectory
 
 DATA = Path(__file__).parent / "data"
@@ -127,7 +127,7 @@ def kept_sweep():
 def takes_over(folder):
     """Do what an agent does before it begins: in a process of its own."""
     directory = SweepDirectory(folder)
-    adopt(directory)
+    OldSweep.at(directory).adopt()
     with contextlib.suppress(ConfigError):  # another one was faster
         directory.create(kept_sweep())
 

@@ -375,14 +375,14 @@ def test_the_estimate_counts_what_this_agent_may_still_execute(capsys):
 
 
 def test_a_grid_beyond_counting_stays_quick_and_readable(capsys):
-    sweep = {f"p{place}": swept(*range(10_000)) for place in range(25)}
+    sweep = {f"p{place}": swept(*range(10_000)) for place in range(10)}
     sweep_id, told = create(capsys, sweep)
-    assert told.startswith(f"sweep {sweep_id}: 1.0e100 runs, ") and "7, ... (10000 values)" in told
+    assert told.startswith(f"sweep {sweep_id}: 1.0e40 runs, ") and "7, ... (10000 values)" in told
     _, err = work(capsys, sweep_id, "nothing", "--count", "2")
-    assert "1/1.0e100  " in err
+    assert "1/1.0e40  " in err
     _, err = work(capsys, sweep_id, "kept", "--count", "1")
-    assert "3/1.0e100" in err
-    assert "1.0e100 pending" in shown(capsys, sweep_id)
+    assert "3/1.0e40" in err
+    assert "1.0e40 pending" in shown(capsys, sweep_id)
     assert len(shown(capsys, sweep_id, "--runs").splitlines()) == 3
     assert len(json.loads(shown(capsys, sweep_id, "--json"))["runs"]) == 3
     shown(capsys, sweep_id, "--html", "report.html")

@@ -120,7 +120,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def old_runs(folder: Path) -> list[OldRun]:
+def _runs_in(folder: Path) -> list[OldRun]:
     """List the runs that dysweep 0.1 has left in a sweep's directory; none if it is not one."""
     try:
         names = sorted(os.listdir(folder))
@@ -155,18 +155,62 @@ def _fullness(folder: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def find_old(directory: SweepDirectory, run_id: str) -> OldRun | None:
-    """Find a run of dysweep 0.1 that has no record of its own yet."""
-    found = old_runs(directory.path) if is_old(directory) else []
-    return next((run for run in found if run.run_id == run_id), None)
+@dataclass(frozen=True)
+class OldSweep:
+    """A sweep's directory that only dysweep 0.1 has worked in, or of which runs are left to adopt."""
 
+    directory: SweepDirectory
 
-def is_old(directory: SweepDirectory) -> bool:
-    """Return whether only dysweep 0.1 has worked in a sweep's directory."""
-    try:
-        return not directory.record_path.exists() and bool(old_runs(directory.path))
-    except OSError:  # somebody else's folder
-        return False
+    @classmethod
+    def at(cls, directory: SweepDirectory) -> OldSweep | None:
+        """Return the sweep of dysweep 0.1 in a directory, if there is one."""
+        try:
+            old = not directory.record_path.exists() and _runs_in(directory.path)
+        except OSError:  # somebody else's folder
+            return None
+        return cls(directory) if old else None
+
+    def runs(self) -> list[OldRun]:
+        """List the runs that have no record of their own yet."""
+        known = self.directory.run_ids()
+        return [run for run in _runs_in(self.directory.path) if run.run_id not in known]
+
+    def run(self, run_id: str) -> OldRun | None:
+        """Return one of these runs."""
+        return next((run for run in self.runs() if run.run_id == run_id), None)
+
+    def stand_in(self) -> Sweep:
+        """Stand in for the record of the sweep, of which only its directory is known."""
+        sweep_id = self.directory.path.name.removeprefix("checkpoints-")
+        return Sweep(sweep_id, NAME, None, "", None, {}, {"method": "unknown"}, Space.compile({}).to_json())
+
+    def adopt(self) -> None:
+        """Record each run, with its checkpoint; repeated, it does what is left.
+
+        Until all is done there is no sweep.json, so that no agent works on the runs before.
+
+        Raises:
+            DirectoryError: something cannot be written.
+        """
+        directory, known, taken = self.directory, self.directory.run_ids(), 0
+        for old in _runs_in(directory.path):
+            run = RunDirectory(directory.runs_path / old.run_id)
+            try:
+                # The record first, then the folders: a crash in between leaves a run that is
+                # taken up here again.
+                if old.run_id not in known:
+                    taken += _record(directory, run, old)
+                if not old.finished:
+                    _take_folders(run, old)
+            except FileNotFoundError:
+                pass  # another process has made the record and moved the folder
+            except DirectoryError as error:
+                logger.error("%s; the run is left alone", error)
+            except OSError as error:
+                reason = f"cannot be made of {old.config_path} ({error.strerror})"
+                raise DirectoryError(f"{run.path}: {reason}") from None
+        if taken:
+            logger.info("%d runs of %s are continued in %s", taken, NAME, directory.runs_path)
 
 
 def _is_id(text: str) -> bool:
@@ -174,38 +218,6 @@ def _is_id(text: str) -> bool:
         return check_id(text, "run id") == text
     except ConfigError:
         return False
-
-
-def adopt(directory: SweepDirectory) -> None:
-    """Record each run of dysweep 0.1, with its checkpoint; repeated, it does what is left.
-
-    Until all is done there is no sweep.json, so that no agent works on the runs before.
-
-    Args:
-        directory: the sweep's directory.
-
-    Raises:
-        DirectoryError: something cannot be written.
-    """
-    known = directory.run_ids()
-    taken = 0
-    for old in old_runs(directory.path):
-        run = RunDirectory(directory.runs_path / old.run_id)
-        try:
-            # The record first, then the folders: a crash in between leaves a run that is taken up here again.
-            if old.run_id not in known:
-                taken += _record(directory, run, old)
-            if not old.finished:
-                _take_folders(run, old)
-        except FileNotFoundError:
-            pass  # another process has made the record and moved the folder
-        except DirectoryError as error:
-            logger.error("%s; the run is left alone", error)
-        except OSError as error:
-            reason = f"cannot be made of {old.config_path} ({error.strerror})"
-            raise DirectoryError(f"{run.path}: {reason}") from None
-    if taken:
-        logger.info("%d runs of %s are continued in %s", taken, NAME, directory.runs_path)
 
 
 def _record(directory: SweepDirectory, run: RunDirectory, old: OldRun) -> bool:
@@ -246,12 +258,6 @@ def _take_folders(run: RunDirectory, old: OldRun) -> None:
         with contextlib.suppress(FileNotFoundError):
             if folder is not None:
                 folder.rename(free)
-
-
-def unadopted(directory: SweepDirectory) -> Sweep:
-    """Stand in for the record of a sweep of which only the directory of dysweep 0.1 is known."""
-    sweep_id = directory.path.name.removeprefix("checkpoints-")
-    return Sweep(sweep_id, NAME, None, "", None, {}, {"method": "unknown"}, Space.compile({}).to_json())
 
 
 def sweep_of_metadata(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dysweep.directory.legacy import NAME, is_old
+from dysweep.directory.legacy import NAME, OldSweep
 from dysweep.directory.sweep import SweepAddress, SweepDirectory, check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.files import read_json, user_path
@@ -83,10 +83,10 @@ class Location:
             DirectoryError: its record is damaged, or of another format version.
         """
         directory = self.directory(self.address_of(sweep).sweep_id)
-        return directory if is_old(directory) else self.find(sweep)
+        return directory if OldSweep.at(directory) else self.find(sweep)
 
     def _no_sweep(self, directory: SweepDirectory, sweep_id: str) -> str:
-        if is_old(directory):
+        if OldSweep.at(directory):
             return (
                 f"sweep_id: {directory.path} was made by {NAME}, with a sweep that W&B serves; "
                 "to continue it, say where (--project NAME, or entity/project/id), and unset WANDB_MODE"

@@ -12,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from dysweep.directory.legacy import adopt, sweep_of_metadata
+from dysweep.directory.legacy import OldSweep, sweep_of_metadata
 from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.tracking.sdk import ENTITY, PROJECT, fetch_run, quiet_sdk, sdk_errors, wandb_command
@@ -139,7 +139,8 @@ def fetch(directory: SweepDirectory, address: SweepAddress) -> None:
         if old is None:
             raise
         sweep = sweep_of_metadata(*old)
-        adopt(directory)
+        if left := OldSweep.at(directory):
+            left.adopt()
     except ValueError as error:
         raise DirectoryError(f"sweep_id: W&B's metadata of {address} cannot be read: {error}") from None
     with contextlib.suppress(ConfigError):  # another agent has just made it

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dysweep.directory.legacy import NAME, OldRun, find_old, is_old, old_runs, unadopted
+from dysweep.directory.legacy import NAME, OldRun, OldSweep
 from dysweep.directory.liveness import Owner
 from dysweep.directory.runs import Attempt, End, RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
@@ -176,8 +176,9 @@ class SweepStatus:
             NotFoundError: there is no such run, or it has no config.
         """
         directory = SweepDirectory(self.directory)
-        old = find_old(directory, run_id)
-        config = directory.run(run_id).config() if old is None else old.config
+        old = OldSweep.at(directory)
+        old_run = old.run(run_id) if old else None
+        config = old_run.config if old_run else directory.run(run_id).config()
         if config is None:
             raise NotFoundError(f"{run_id}: its config could not be made")
         return config
@@ -243,9 +244,9 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
         DirectoryError: its record is damaged.
     """
     # A directory that only 0.1 has worked in is read as it is: looking must not change it.
-    old = is_old(directory)
-    sweep = unadopted(directory) if old else directory.sweep
-    runs = _unadopted_runs(directory) if old else []
+    old = OldSweep.at(directory)
+    sweep = old.stand_in() if old else directory.sweep
+    runs = [_old_run_status(run) for run in old.runs()] if old else []
     damaged = []
     for run in directory.runs():
         try:
@@ -294,11 +295,6 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
         metrics=end.metrics if end else {},
         history=tuple(_attempt_status(*each, state if each[0] is last else State.CRASHED) for each in ends),
     )
-
-
-def _unadopted_runs(directory: SweepDirectory) -> list[RunStatus]:
-    known = directory.run_ids()
-    return [_old_run_status(run) for run in old_runs(directory.path) if run.run_id not in known]
 
 
 def _old_run_status(run: OldRun) -> RunStatus:
@@ -353,7 +349,7 @@ def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
         NotFoundError: there is none.
     """
     new = sorted(root.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
-    old = [path for path in sorted(root.glob("checkpoints-*")) if is_old(SweepDirectory(path))]
+    old = [path for path in sorted(root.glob("checkpoints-*")) if OldSweep.at(SweepDirectory(path))]
     if not new and not old:
         raise NotFoundError(f"default_root_dir: no sweep below {root}")
     directories = [SweepDirectory(path) for path in (*old, *(path.parent for path in new))]
@@ -366,8 +362,9 @@ def last_log(directory: SweepDirectory, run_id: str) -> str:
     Raises:
         NotFoundError: there is no such run, or it has not been started.
     """
-    if old := find_old(directory, run_id):
-        return as_on_a_terminal(old.log)
+    old = OldSweep.at(directory)
+    if old and (old_run := old.run(run_id)):
+        return as_on_a_terminal(old_run.log)
     last = directory.run(run_id).last_attempt()
     if last is None or not last.log_path.exists():
         raise NotFoundError(f"{run_id}: it has not been started, so there is no log")
