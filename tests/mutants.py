@@ -113,7 +113,7 @@ MUTANTS = [
     ),
     ("agents/online.py", "if known.sweep_id != sweep.sweep_id:", "if False:", "online | only_the_runs_id"),
     ("agents/online.py", "finished=state is State.FINISHED", "finished=False", "online | queues"),
-    (EXECUTION, "State.CRASHED if attempt.superseded() else ", "", "parallel cli hosts"),
+    (EXECUTION, "State.CRASHED if attempt.superseded() else ", "", "cli | taken_over"),
     (EXECUTION, "run.end(0 if outcome is State.FINISHED else 1", "run.end(0", "online | hears"),
     (EXECUTION, "{} if claim.from_scratch else", "{} if False else", "output | keeps_the_metrics"),
     (EXECUTION, "or (isinstance(error, SystemExit) and error.code in (None, 0))", "", "parallel"),
@@ -139,7 +139,7 @@ MUTANTS = [
         "pass",
         "processes | leaves_changed",
     ),
-    (ISOLATION, "sys.argv = sys.argv[:1]", "pass", "processes | leaves_changed functions"),
+    (ISOLATION, "sys.argv = sys.argv[:1]", "pass", "processes | function_leaves_changed"),
     (ISOLATION, "logging.disable(before.disabled_below)", "pass", "processes | turned_off"),
     ("agents/capture.py", "discard(self.stream)", "raise", "output | nobody_reads"),
     (

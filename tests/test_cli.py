@@ -13,7 +13,7 @@ import yaml
 from helpers import Process, wait_for
 
 from dysweep import cli
-from dysweep.directory.runs import State
+from dysweep.directory.runs import Attempt, State
 from dysweep.directory.sweep import SweepDirectory
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +24,7 @@ sweep_configuration:
 """
 FUNCTIONS = """
 import os, pathlib, time
+from dysweep.directory.runs import RunDirectory
 
 def record(config, checkpoint_dir):
     with open("executed", "a") as file:
@@ -35,6 +36,10 @@ def fails_at_first(config, checkpoint_dir):
     if config["lr"] == 1 and not seen.exists():
         seen.touch()
         raise ValueError("the loss is nan")
+
+def is_taken_over(config, checkpoint_dir):
+    run = RunDirectory(checkpoint_dir.parent)
+    run.claim(run.last_attempt())
 
 def always_fails(config, checkpoint_dir):
     raise ValueError("never")
@@ -141,6 +146,14 @@ def test_a_failing_run_does_not_stop_the_agent_and_is_resumed(capsys):
     assert states() == [State.FINISHED] * 4
     assert run("fails_at_first", "--sweep_id", sweep_id, "--resume", "True") == 0
     assert "no run to resume" in capsys.readouterr().err
+
+
+def test_a_run_that_was_taken_over_is_not_finished_by_the_process_that_had_it(capsys):
+    assert run("is_taken_over", "-c", "config.yaml", "--count", "1") == 1
+    err = capsys.readouterr().err
+    assert "another process has taken it over; stopped here" in err and "1 run finished" not in err
+    [record] = directory().runs()
+    assert [attempt.end() for attempt in (Attempt(record, 1), Attempt(record, 2))] == [None, None]
 
 
 def test_what_keeps_failing_is_set_aside(capsys):
