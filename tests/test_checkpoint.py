@@ -69,6 +69,7 @@ def create_file(path, index):
     return publish_json(Path(path), {"index": index, "padding": "x" * 100_000})
 
 
+@pytest.mark.processes
 def test_of_many_processes_one_starts_a_run_one_claims_it_one_creates_a_file():
     directory = new_sweep()
     with SPAWN.Pool(8) as pool:

@@ -312,10 +312,16 @@ def test_the_function_is_checked_before_anything_starts():
     sweep_id = created()
     with pytest.raises(FunctionError, match="cannot be called with config, checkpoint_dir"):
         dysweep_run_resume(function=lambda config: None, sweep_id=sweep_id)
-    with pytest.raises(FunctionError, match="cannot be called with config, logger, checkpoint_dir"):
-        dysweep_run_resume(function=logs, sweep_id=sweep_id, use_lightning_logger=True)
     with pytest.raises(ConfigError, match="function: missing"):
         dysweep_run_resume(sweep_id=sweep_id)
+    assert list(Path("dysweep_logs").glob("*/runs/*")) == []
+
+
+@pytest.mark.torch
+def test_a_function_for_a_lightning_logger_is_checked_before_anything_starts():
+    sweep_id = created()
+    with pytest.raises(FunctionError, match="cannot be called with config, logger, checkpoint_dir"):
+        dysweep_run_resume(function=logs, sweep_id=sweep_id, use_lightning_logger=True)
     assert list(Path("dysweep_logs").glob("*/runs/*")) == []
 
 
