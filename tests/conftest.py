@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -25,7 +26,7 @@ for each in outer_variables():  # before wandb is imported, which reads some at 
 
 import wandb  # noqa: E402
 from helpers import SCRIPTS, Process  # noqa: E402
-from wandb_server import Server  # noqa: E402
+from wandb_server import Server, Unknown  # noqa: E402
 
 # What a test needs, by the fixtures that it uses and by its module; `pytest` alone leaves these out.
 MARK_OF_FIXTURE = {"start": "processes", "server": "online", "servers": "online", "browser": "browser"}
@@ -82,12 +83,13 @@ def start(request):
 
 
 @pytest.fixture
-def servers(monkeypatch):
+def servers(request, monkeypatch):
     """Give a function that starts servers; this process and those that it starts go to the newest."""
     started = []
+    flipped = {name: not getattr(Unknown, name) for name in request.config.getoption("flip")}
 
     def server():
-        started.append(Server().start())
+        started.append(Server(Unknown(**flipped)).start())
         for name, value in started[-1].environment.items():
             monkeypatch.setenv(name, value)
         wandb.teardown()
@@ -97,6 +99,7 @@ def servers(monkeypatch):
     wandb.teardown()
     for each in started:
         each.stop()
+    assert [deviation for each in started for deviation in each.deviations] == []
 
 
 @pytest.fixture
@@ -106,6 +109,13 @@ def server(servers):
 
 def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=1, help="how many seeds the chaos tests try")
+    parser.addoption(
+        "--flip",
+        action="append",
+        default=[],
+        choices=[field.name for field in fields(Unknown) if field.type == "bool"],
+        help="let the test server do the other thing where nobody outside W&B knows",
+    )
     parser.addoption("--no_skips", action="store_true", help="fail if a test was skipped")
 
 

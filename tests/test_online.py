@@ -330,7 +330,7 @@ def test_runs_go_on_while_the_server_is_out_of_order(server, capsys):
     sweep_id = create(capsys)
     for operation in ("Heartbeat", "UpsertBucket", "file_stream", "RunResumeStatus"):
         server.faults.append(Fault(operation, times=1, status=500))
-        server.faults.append(Fault(operation, times=1, status=429, retry_after=1))
+        server.faults.append(Fault(operation, times=1, status=429))
     assert run("trains", sweep_id, "--count", "2") == 0
     assert [fault.times for fault in server.faults] == [0] * 8
     assert [(each.state, each.steps) for each in server.backend.runs_of(sweep_id)] == [
@@ -361,8 +361,8 @@ def test_an_agent_that_is_stopped_between_two_runs_leaves_none_behind(server, st
 
 def test_what_wandb_has_given_out_and_nobody_has_started_is_resumed(server, capsys):
     sweep_id = create(capsys)
-    server.backend.agents["lost"] = sweep_id
-    [command] = server.backend.next_command("lost", {})  # its answer was lost on the way
+    lost = server.backend.add_agent(server.backend.sweeps[sweep_id])
+    [command] = server.backend.next_command(lost.name, {})  # its answer was lost on the way
     assert run("trains", sweep_id, "--resume") == 0  # it may be on its way still
     assert "no run to resume" in capsys.readouterr().err
     time.sleep(1)
@@ -374,8 +374,8 @@ def test_what_wandb_has_given_out_and_nobody_has_started_is_resumed(server, caps
 
 def test_what_nobody_had_started_and_fails_now_is_not_resumed_by_the_same_command(server, capsys):
     sweep_id = create(capsys)
-    server.backend.agents["lost"] = sweep_id
-    server.backend.next_command("lost", {})
+    lost = server.backend.add_agent(server.backend.sweeps[sweep_id])
+    server.backend.next_command(lost.name, {})
     time.sleep(1)
     assert run("always_fails", sweep_id, "--resume", "--lease", "1") == 1
     [record] = directory(sweep_id).runs()
@@ -401,7 +401,7 @@ def test_no_run_is_lost_or_doubled_while_the_server_fails_and_is_started_again(s
     sweep_id = create(capsys)
     for operation in ("CreateAgent", "Heartbeat", "UpsertBucket", "RunResumeStatus", "file_stream"):
         server.faults.append(Fault(operation, status=500))
-        server.faults.append(Fault(operation, status=429, retry_after=1))
+        server.faults.append(Fault(operation, status=429))
         server.faults.append(Fault(operation))  # the connection is dropped
         server.faults.append(Fault(operation, done=True))  # done, and the reply is lost
     work = [*FUNCTION, "trains", "--sweep_id", sweep_id, "--recover", "--lease", "2"]
@@ -476,7 +476,7 @@ def test_a_sweep_that_cannot_be_worked_on_is_one_line(server, capsys):
     assert run("trains", sweep_id) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and f"W&B does not serve the sweep researcher/study/{sweep_id}" in err
-    server.backend.sweeps["foreign"] = Sweep("researcher", "study", "foreign", {})
+    server.backend.sweeps["foreign"] = Sweep("researcher", "study", "foreign", {"method": "grid"})
     for path, message in [
         ("researcher/study/nothing", "does not exist, was deleted, or was not made by dysweep_create"),
         ("researcher/study/foreign", "was not made by dysweep_create"),

@@ -11,9 +11,10 @@ from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim, Claims, Source, check_resumable
 from dysweep.directory.runs import State
 from dysweep.directory.sweep import check_id
-from dysweep.errors import ConfigError, NotFoundError
+from dysweep.errors import ConfigError, NotFoundError, TrackingError
 from dysweep.tracking import handout
 from dysweep.tracking.runs import tell_end
+from dysweep.tracking.sdk import quiet_sdk
 
 logger = logging.getLogger("dysweep")
 
@@ -78,9 +79,16 @@ class WandbServer:
         if state in (State.FINISHED, State.KILLED) or given_up:
             kept = f"given up after {last.number} attempts" if given_up and last is not None else state
             logger.warning("%s: W&B hands it out again, but it is %s; left as it is", run_id, kept)
-            tell_end(self.claims.directory.sweep, run, finished=state is State.FINISHED)
+            self._tell_end(run_id, finished=state is State.FINISHED)
             return None
         return self.claims.again(run, last, place=place)
+
+    def _tell_end(self, run_id: str, finished: bool) -> None:
+        try:
+            with quiet_sdk():
+                tell_end(self.claims.directory.sweep.address, run_id, finished)
+        except TrackingError as error:
+            logger.warning("%s", error)
 
 
 @dataclass(frozen=True)

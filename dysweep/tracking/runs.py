@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import wandb
@@ -15,7 +16,7 @@ from wandb.integration import gym, tensorboard
 from wandb.sdk import wandb_helper
 
 from dysweep.directory.runs import RunDirectory
-from dysweep.directory.sweep import Sweep
+from dysweep.directory.sweep import Sweep, SweepAddress
 from dysweep.text import short, short_value
 from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
 
@@ -309,15 +310,33 @@ def _in_settings(settings: Any) -> dict[str, Any]:
     )
 
 
-def tell_end(sweep: Sweep, run: RunDirectory, finished: bool) -> None:
-    """Tell W&B how a run has ended, and that it is in the sweep, without executing it.
+def tell_end(address: SweepAddress, run_id: str, finished: bool) -> None:
+    """Tell W&B how a run that it has ended, and that it is in the sweep, without executing it.
+
+    Several threads may do so at once, within `quiet_sdk`.
+
+    Args:
+        address: the sweep.
+        run_id: the run.
+        finished: whether it has finished, or failed.
 
     Raises:
         TrackingError: W&B could not be told.
     """
-    record = run.record()
-    tracked = TrackedRun(sweep, run, record["assignment"], record.get("name"), run.config() or {})
-    tracked.end(0 if finished else 1, preempted=False)
+    with sdk_errors(f"W&B could not be told the end of {run_id}"), TemporaryDirectory() as folder:
+        settings = wandb.Settings(
+            mode="online", sweep_id=address.sweep_id, silent=True, console="off", disable_git=True,
+            reinit="create_new", x_disable_stats=True,
+        )  # fmt: skip
+        run = wandb.init(
+            entity=address.entity,
+            project=address.project,
+            id=run_id,
+            resume="must",
+            dir=folder,
+            settings=settings,
+        )
+        run.finish(exit_code=0 if finished else 1)
 
 
 def _leave_service() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,13 @@ from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.tracking.sdk import ENTITY, PROJECT, fetch_run, quiet_sdk, sdk_errors, wandb_command
 
 
-def create_sweep(
-    configuration: Mapping[str, Any], entity: str | None, project: str, prior_runs: Sequence[str] = ()
-) -> SweepAddress:
+def create_sweep(configuration: Mapping[str, Any], entity: str | None, project: str) -> SweepAddress:
     """Create a sweep.
 
     Args:
         configuration: W&B's sweep configuration, with flat parameters.
         entity: W&B's user or team; None for the user's default one.
         project: W&B's project.
-        prior_runs: ids of runs that shall be in it from the start.
 
     Returns:
         where it is.
@@ -37,7 +34,7 @@ def create_sweep(
     """
     with sdk_errors("W&B did not create the sweep"), quiet_sdk():
         with contextlib.redirect_stdout(None):  # the SDK prints the id there
-            sweep_id = wandb.sweep(dict(configuration), entity, project, list(prior_runs) or None)
+            sweep_id = wandb.sweep(dict(configuration), entity, project)
         # The SDK leaves there what the server said of the sweep's place.
         return SweepAddress(os.environ.get(ENTITY), os.environ.get(PROJECT, project), sweep_id)
 

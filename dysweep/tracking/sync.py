@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from dysweep.tracking.sweeps import create_sweep
 logger = logging.getLogger("dysweep")
 
 _FOLDERS_AT_A_TIME = 100
+_AT_ONCE = 8  # each waits for W&B most of its second
 _CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
 _HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
 
@@ -148,17 +150,20 @@ def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunD
     sweeps = Counter(sweep_id for sweep_id, _ in listed.values() if sweep_id is not None)
     if not sweeps:
         configuration = {"name": place.sweep_id, **directory.sweep.flat_configuration}
-        names = [run.run_id for run in there]
-        return create_sweep(configuration, place.entity, place.project, prior_runs=names)
-    path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
-    in_wandb = replace(
-        directory.sweep, mode="online", entity=path.entity, project=path.project, sweep_id=path.sweep_id
-    )
+        # Not with the runs as its prior ones: W&B keeps these apart from the sweep's runs, does not count
+        # their points, and takes 1,000 at most.
+        path = create_sweep(configuration, place.entity, place.project)
+    else:
+        path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
     outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]
-    for number, run in enumerate(outside, start=1):
-        tell_end(in_wandb, run, finished=run.state() is State.FINISHED)
-        if number % 10 == 0 or number == len(outside):
-            logger.info("put into the sweep %d/%d", number, len(outside))
+    with quiet_sdk(), ThreadPoolExecutor(_AT_ONCE) as pool:
+        told = [
+            pool.submit(tell_end, path, run.run_id, finished=run.state() is State.FINISHED) for run in outside
+        ]
+        for number, each in enumerate(as_completed(told), start=1):
+            each.result()
+            if number % 10 == 0 or number == len(told):
+                logger.info("put into the sweep %d/%d", number, len(told))
     return path
 
 

@@ -1,17 +1,32 @@
-"""The operations of `/graphql`, one function each; answers hold all fields, whatever the query selects."""
+"""`/graphql`: every request is held against W&B's schema, and so is every answer.
+
+A request is parsed, validated and coerced as the schema says, and its answer holds what the query selects.
+What the schema does not allow, on either side, is kept in `deviations`, and fails the test.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import graphql
 import yaml
 
-from wandb_server.backend import DEFAULT_ENTITY, Backend, Refused, Run, Sweep, new_id, parse_sweep_config
+from wandb_server.backend import (
+    DEFAULT_ENTITY,
+    Agent,
+    Backend,
+    Refused,
+    Run,
+    Sweep,
+    now,
+    parse_sweep_config,
+)
 
-Variables = dict[str, Any]
+SCHEMA = graphql.build_schema((Path(__file__).parent / "schema.graphql").read_text(encoding="utf-8"))
+FEATURES = ("SWEEPS_LOCAL_SCHEDULER",)
 VIEWER = {
     "id": "VXNlcjox",
     "entity": DEFAULT_ENTITY,
@@ -20,157 +35,133 @@ VIEWER = {
     "email": "researcher@localhost",
     "admin": False,
     "flags": "{}",
-    "deletedAt": None,
     "apiKeys": {"edges": []},
-    "teams": {"edges": [{"node": {"name": "team"}}]},
+    "teams": {"edges": [{"node": {"id": "RTo1", "name": "team"}}]},
 }
 
 
-def viewer(backend: Backend, variables: Variables) -> Any:
-    return {"viewer": VIEWER}
+def answer(backend: Backend, url: str, request: dict[str, Any], deviations: list[str]) -> dict[str, Any]:
+    """Answer a request to `/graphql`.
+
+    Args:
+        backend: what the service remembers.
+        url: the service's own address.
+        request: `query` and `variables`.
+        deviations: where what the schema does not allow is noted.
+
+    Raises:
+        Refused: the service does not do this.
+    """
+    try:
+        document = graphql.parse(request["query"])
+        errors = graphql.validate(SCHEMA, document)
+    except graphql.GraphQLSyntaxError as error:
+        errors = [error]
+    if errors:
+        deviations += [f"{request['query']}\n{error}" for error in errors]
+        raise Refused(400, str(errors[0].message))
+    root = Root(backend, url)
+    done = graphql.execute_sync(SCHEMA, document, root, variable_values=request.get("variables") or {})
+    for error in done.errors or []:
+        if isinstance(error.original_error, Refused):
+            raise error.original_error
+        deviations.append(f"{request['query']}\n{request.get('variables')}\n{error!r}")
+        raise Refused(400, error.message)
+    return {"data": done.data}
 
 
-def server_features(backend: Backend, variables: Variables) -> Any:
-    return {"serverInfo": {"features": []}}
+class Root:
+    """The fields of queries and mutations, each a method of its name."""
 
+    def __init__(self, backend: Backend, url: str) -> None:
+        self.backend = backend
+        self.url = url
 
-def upsert_sweep(backend: Backend, variables: Variables) -> Any:
-    entity = backend.check_entity(variables.get("entityName"))
-    identifier = variables.get("id")
-    if identifier is not None:
-        sweep = next(
-            each for each in backend.sweeps.values() if _identifier("Sweep", each.name) == identifier
-        )
-    else:
-        project = variables.get("projectName") or "uncategorized"
-        config = parse_sweep_config(variables["config"])
-        sweep = Sweep(entity, project, new_id(), config)
-        backend.sweeps[sweep.name] = sweep
-    if variables.get("state"):
-        sweep.state = variables["state"]
-    for prior in json.loads(variables.get("priorRunsFilters") or '{"$or": []}')["$or"]:
-        run = backend.runs.get((sweep.entity, sweep.project, prior["name"]))
-        if run is not None:
-            run.sweep = sweep.name
-    return {"upsertSweep": {"sweep": _sweep(backend, sweep), "configValidationWarnings": []}}
+    def viewer(self, info: Any) -> Any:
+        return VIEWER
 
+    def serverInfo(self, info: Any) -> Any:
+        return {"features": [{"name": name, "isEnabled": True} for name in FEATURES]}
 
-def create_agent(backend: Backend, variables: Variables) -> Any:
-    sweep = backend.find_sweep(variables["sweep"], variables.get("entityName"), variables.get("projectName"))
-    agent = new_id()
-    backend.agents[agent] = sweep.name
-    return {"createAgent": {"agent": {"id": agent}}}
+    def entity(self, info: Any, name: str | None = None) -> Any:
+        return {"id": "RTox", "name": self.backend.check_entity(name)}
 
+    def project(self, info: Any, name: str | None = None, entityName: str | None = None) -> Any:
+        return _project(self.backend, self.backend.check_entity(entityName), name or "uncategorized")
 
-def heartbeat(backend: Backend, variables: Variables) -> Any:
-    agent = variables["id"]
-    if agent not in backend.agents:
-        raise Refused(404, "agent not found")
-    commands = backend.next_command(agent, json.loads(variables.get("runState") or "{}"))
-    return {"agentHeartbeat": {"agent": {"id": agent}, "commands": json.dumps(commands)}}
+    model = project
 
+    def upsertSweep(self, info: Any, input: dict[str, Any]) -> Any:
+        backend = self.backend
+        entity = backend.check_entity(input.get("entityName"))
+        if input.get("id") is not None:
+            sweep = backend.sweeps[_plain(input["id"])]
+        else:
+            config = parse_sweep_config(input["config"])
+            sweep = backend.add_sweep(entity, input.get("projectName") or "uncategorized", config)
+        if input.get("state"):
+            sweep.state = input["state"]
+        prior = json.loads(input.get("priorRunsFilters") or '{"$or": []}')["$or"]
+        sweep.prior_runs += [each["name"] for each in prior[:1000]]
+        return {"sweep": _sweep(backend, sweep), "configValidationWarnings": []}
 
-def upsert_bucket(backend: Backend, variables: Variables) -> Any:
-    if variables.get("id") and not variables.get("name"):
-        run = backend.run(_plain(variables["id"]))
-    else:
-        entity = backend.check_entity(variables.get("entity"))
-        project = variables.get("project") or "uncategorized"
-        key = (entity, project, variables["name"])
-        if variables.get("sweep"):
-            backend.find_sweep(variables["sweep"], entity, project)
-        run = backend.runs.setdefault(key, Run(*key))
-    for name, variable in (
-        ("display_name", "displayName"), ("group", "groupName"), ("job_type", "jobType"), ("tags", "tags"),
-        ("sweep", "sweep"), ("notes", "notes"),
-    ):  # fmt: skip
-        if variables.get(variable):
-            setattr(run, name, variables[variable])
-    if variables.get("config"):
-        run.config = json.loads(variables["config"])
-    if variables.get("summaryMetrics"):
-        run.summary = json.loads(variables["summaryMetrics"])
-    run.state = variables.get("state") or "running"
-    if variables.get("host"):  # the SDK names the host when it starts a run, not when it updates one
-        backend.begin_run(run)
-    return {"upsertBucket": {"bucket": _run(backend, run), "inserted": run.starts == 1}}
+    def createAgent(self, info: Any, input: dict[str, Any]) -> Any:
+        sweep = self.backend.find_sweep(input["sweep"], input.get("entityName"), input.get("projectName"))
+        return {"agent": _agent(self.backend, self.backend.add_agent(sweep, input["host"]))}
 
+    def agentHeartbeat(self, info: Any, input: dict[str, Any]) -> Any:
+        commands = self.backend.next_command(input["id"], json.loads(input.get("runState") or "{}"))
+        return {
+            "agent": _agent(self.backend, self.backend.agents[input["id"]]),
+            "commands": json.dumps(commands),
+        }
 
-def run_resume_status(backend: Backend, variables: Variables) -> Any:
-    entity = backend.check_entity(variables.get("entity"))
-    run = backend.runs.get((entity, variables.get("project") or "uncategorized", variables["name"]))
-    if run is not None:
-        run.resuming = True
-    model = _project(variables.get("project"), entity)
-    return {"model": {**model, "bucket": None if run is None else _run(backend, run)}}
+    def enqueueSweepRun(self, info: Any, input: dict[str, Any]) -> Any:
+        sweep = self.backend.sweeps[_plain(input["id"])]
+        run = self.backend.enqueue(sweep, json.loads(input["config"]), input.get("displayName"))
+        return {"id": run.name, "runQueueItemId": "1"}
 
+    def upsertBucket(self, info: Any, input: dict[str, Any]) -> Any:
+        backend = self.backend
+        if input.get("id") and not input.get("name"):
+            run = backend.run(_plain(input["id"]))
+        else:
+            entity = backend.check_entity(input.get("entityName"))
+            project = input.get("modelName") or "uncategorized"
+            if input.get("sweep"):
+                backend.find_sweep(input["sweep"], entity, project)
+            run = backend.find_or_add_run(entity, project, input["name"])
+        for name, field in (
+            ("display_name", "displayName"), ("group", "groupName"), ("job_type", "jobType"),
+            ("tags", "tags"), ("sweep", "sweep"), ("notes", "notes"), ("commit", "commit"),
+        ):  # fmt: skip
+            if input.get(field):
+                setattr(run, name, input[field])
+        if input.get("config"):
+            sent = json.loads(input["config"])
+            run.config = {**run.config, **sent} if backend.unknown.config_is_merged else sent
+        if input.get("summaryMetrics"):
+            run.summary = json.loads(input["summaryMetrics"])
+        if input.get("state") or input.get("host") or run.state == "pending":
+            run.state = input.get("state") or "running"
+        if input.get("host"):  # the SDK names the host when it starts a run, not when it updates one
+            backend.begin_run(run)
+        return {"bucket": _run(backend, run), "inserted": run.starts == 1}
 
-def run(backend: Backend, variables: Variables) -> Any:
-    entity = backend.check_entity(variables.get("entity"))
-    name = variables.get("name") or variables.get("run") or variables.get("runName")
-    found = backend.runs.get((entity, variables.get("project"), name))
-    return {"project": {**_project(variables.get("project"), entity), "run": found and _run(backend, found)}}
+    def stopRun(self, info: Any, input: dict[str, Any]) -> Any:
+        self.backend.run(_plain(input["id"])).stop_asked = True
+        return {"success": True}
 
+    def deleteRun(self, info: Any, input: dict[str, Any]) -> Any:
+        self.backend.delete_run(_plain(input["id"]))
+        return {"clientMutationId": None}
 
-def runs(backend: Backend, variables: Variables) -> Any:
-    entity = backend.check_entity(variables.get("entity"))
-    wanted = json.loads(variables.get("filters") or "{}")
-    found = [
-        run
-        for run in backend.runs.values()
-        if (run.entity, run.project) == (entity, variables.get("project")) and _matches(backend, run, wanted)
-    ]
-    first = int(variables.get("cursor") or 0)
-    last = first + (variables.get("perPage") or 50)
-    edges = [
-        {"node": _run(backend, run), "cursor": str(number)}
-        for number, run in enumerate(found[first:last], start=first + 1)
-    ]
-    page = {"endCursor": str(min(last, len(found))), "hasNextPage": last < len(found)}
-    listed = {"edges": edges, "pageInfo": page, "totalCount": len(found)}
-    project = _project(variables.get("project"), entity)
-    return {"project": {**project, "runCount": len(found), "readOnly": False, "runs": listed}}
+    def createRunFiles(self, info: Any, input: dict[str, Any]) -> Any:
+        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in input["files"]]
+        return {"runID": input["runName"], "uploadHeaders": [], "files": files}
 
-
-def sweep(backend: Backend, variables: Variables) -> Any:
-    entity = backend.check_entity(variables.get("entity"))
-    found = backend.sweeps.get(variables.get("name") or variables.get("sweep"))
-    project = _project(variables.get("project"), entity)
-    return {"project": {**project, "sweep": found and _sweep(backend, found)}}
-
-
-def history(backend: Backend, variables: Variables) -> Any:
-    found = run(backend, variables)["project"]["run"]
-    logged = backend.run(found["name"]).history
-    low, high = variables.get("minStep") or 0, variables.get("maxStep") or float("inf")
-    lines = [json.dumps(line) for line in logged if low <= line["_step"] < high]
-    return {"project": {"run": {**found, "history": lines, "sampledHistory": [logged]}}}
-
-
-def create_run_files(backend: Backend, variables: Variables) -> Any:
-    files = [{"name": name, "uploadUrl": f"{{base}}/upload/{name}"} for name in variables["files"]]
-    return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
-
-
-def organization(backend: Backend, variables: Variables) -> Any:
-    return {"entity": {"organization": None}}
-
-
-def delete_run(backend: Backend, variables: Variables) -> Any:
-    found = backend.run(_plain(variables["id"]))
-    del backend.runs[found.entity, found.project, found.name]
-    return {"deleteRun": {"clientMutationId": None}}
-
-
-OPERATIONS: dict[str, Callable[[Backend, Variables], Any]] = {
-    "Viewer": viewer, "GetViewer": viewer, "GetDefaultEntity": viewer, "ServerFeaturesQuery": server_features,
-    "UpsertSweep": upsert_sweep, "CreateAgent": create_agent, "Heartbeat": heartbeat,
-    "UpsertBucket": upsert_bucket, "RunResumeStatus": run_resume_status, "Run": run, "RunState": run,
-    "Runs": runs, "GetSweep": sweep, "SweepWithRuns": sweep, "GetSweepState": sweep,
-    "RunHistoryKeys": run, "OrganizationCoreWeaveOrganizationID": organization, "RunFullHistory": history,
-    "RunSampledHistory": history, "HistoryPage": history,
-    "CreateRunFiles": create_run_files, "DeleteRun": delete_run,
-}  # fmt: skip
+    def markRunFilesUploaded(self, info: Any, input: dict[str, Any]) -> Any:
+        return {"success": True}
 
 
 def _identifier(kind: str, name: str) -> str:
@@ -181,8 +172,51 @@ def _plain(identifier: str) -> str:
     return base64.b64decode(identifier).decode().partition(":")[2]
 
 
-def _project(name: str | None, entity: str) -> dict[str, Any]:
-    return {"id": "UDox", "internalId": "1", "name": name, "entity": {"id": "RTox", "name": entity}}
+def _project(backend: Backend, entity: str, name: str) -> dict[str, Any]:
+    def found(filters: str | None) -> list[Run]:
+        wanted = json.loads(filters or "{}")
+        return [run for run in backend.all_runs(entity, name) if _matches(run, wanted)]
+
+    def bucket(info: Any, name: str, missingOk: bool = False) -> Any:
+        run = project_run(info, name)
+        if run is not None:  # only the SDK asks in this way, to go on with a run
+            backend.run(name).resuming = True
+        return run
+
+    def project_run(info: Any, name: str) -> Any:
+        run = backend.runs.get((entity, here, name))
+        return None if run is None else _run(backend, run)
+
+    def sweep(info: Any, sweepName: str) -> Any:
+        sweep = backend.sweeps.get(sweepName)
+        return None if sweep is None else _sweep(backend, sweep)
+
+    here = name
+    return {
+        "id": "UDox",
+        "internalId": "1",
+        "name": name,
+        "entity": {"id": "RTox", "name": entity},
+        "readOnly": False,
+        "runCount": lambda info, filters=None: len(found(filters)),
+        "run": project_run,
+        "bucket": bucket,
+        "runs": lambda info, filters=None, after=None, first=None, order=None: _connection(
+            backend, found(filters), after, first
+        ),
+        "sweep": sweep,
+    }
+
+
+def _connection(backend: Backend, runs: list[Run], after: str | None, first: int | None) -> Any:
+    begin = int(after or 0)
+    end = begin + (first or 50)
+    edges = [
+        {"node": _run(backend, run), "cursor": str(number)}
+        for number, run in enumerate(runs[begin:end], start=begin + 1)
+    ]
+    page = {"endCursor": str(min(end, len(runs))), "hasNextPage": end < len(runs)}
+    return {"edges": edges, "pageInfo": page, "totalCount": len(runs)}
 
 
 def _run(backend: Backend, run: Run) -> dict[str, Any]:
@@ -192,6 +226,11 @@ def _run(backend: Backend, run: Run) -> dict[str, Any]:
     def count(stream: str) -> int:
         return len(run.streams.get(stream, []))
 
+    def history(info: Any, minStep: int = 0, maxStep: int | None = None, samples: int | None = None) -> Any:
+        high = float("inf") if maxStep is None else maxStep
+        return [json.dumps(line) for line in run.history if minStep <= line["_step"] < high]
+
+    backend.judge(run)
     return {
         "id": _identifier("Run", run.name),
         "projectId": "1",
@@ -204,55 +243,99 @@ def _run(backend: Backend, run: Run) -> dict[str, Any]:
         "jobType": run.job_type,
         "tags": run.tags,
         "notes": run.notes,
-        "description": None,
-        "commit": None,
+        "commit": run.commit,
         "readOnly": False,
+        "computeSeconds": 1,
+        "storageBytes": 0,
         "createdAt": run.created,
         "heartbeatAt": run.created,
         "config": json.dumps(run.config),
         "summaryMetrics": json.dumps(run.summary),
         "systemMetrics": "{}",
+        "history": history,
+        "sampledHistory": lambda info, specs: [run.history for _ in specs],
+        "events": [],
         "historyKeys": {"lastStep": run.steps[-1] if run.history else -1, "keys": {}},
         "historyTail": tail("wandb-history.jsonl"),
         "eventsTail": tail("wandb-events.jsonl"),
         "historyLineCount": count("wandb-history.jsonl"),
         "eventsLineCount": count("wandb-events.jsonl"),
         "logLineCount": count("output.log"),
-        "wandbConfig": json.dumps({"t": {}} if run.starts else {}),
-        "user": {"name": DEFAULT_ENTITY, "username": DEFAULT_ENTITY},
-        "project": _project(run.project, run.entity),
+        "wandbConfig": lambda info, keys=(): json.dumps({"t": {}} if run.starts else {}),
+        "exitcode": run.exit_code,
+        "shouldStop": run.stop_asked,
         "stopped": run.stop_asked,
+        "failed": run.state == "failed",
+        "running": run.state == "running",
+        "user": VIEWER,
+        "project": lambda info: _project(backend, run.entity, run.project),
     }
 
 
 def _sweep(backend: Backend, sweep: Sweep) -> dict[str, Any]:
-    members = backend.runs_of(sweep.name)
+    def runs(
+        info: Any,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        order: str | None = None,
+    ) -> Any:
+        return _connection(backend, backend.runs_of(sweep.name), after, first or 1_000_000)
+
+    def agent(info: Any, agentName: str) -> Any:
+        found = backend.agents.get(agentName)
+        return None if found is None else _agent(backend, found)
+
+    members = [each for each in backend.agents.values() if each.sweep == sweep.name]
+    prior = [run for run in backend.runs.values() if run.name in sweep.prior_runs]
     return {
-        "__typename": "Sweep",
         "id": _identifier("Sweep", sweep.name),
         "name": sweep.name,
         "displayName": sweep.config.get("name"),
         "method": sweep.config["method"],
         "state": sweep.state,
-        "description": None,
-        "bestLoss": None,
         "config": yaml.safe_dump(sweep.config),
-        "createdAt": "2026-01-01T00:00:00",
-        "updatedAt": None,
-        "runCount": len(members),
-        "runCountExpected": None,
-        "project": _project(sweep.project, sweep.entity),
-        "runs": {"edges": [{"node": _run(backend, run)} for run in members]},
+        "controllerRunName": f"controller-{sweep.name}",
+        "createdAt": sweep.created,
+        "heartbeatAt": sweep.created,
+        "earlyStopJobRunning": False,
+        "runCount": len(backend.runs_of(sweep.name)),
+        "runTime": 0,
+        "agents": lambda info: {"edges": [{"node": _agent(backend, each)} for each in members]},
+        "agent": agent,
+        "runs": runs,
+        "priorRuns": lambda info: _connection(backend, prior, None, None),
+        "project": lambda info: _project(backend, sweep.entity, sweep.project),
     }
 
 
-def _matches(backend: Backend, run: Run, wanted: Any) -> bool:
+def _agent(backend: Backend, agent: Agent) -> dict[str, Any]:
+    def runs(info: Any, **_: Any) -> Any:
+        return _connection(
+            backend, [run for run in backend.runs.values() if run.name in agent.runs], None, 1000
+        )
+
+    return {
+        "id": agent.name,
+        "name": agent.name,
+        "host": agent.host,
+        "state": "RUNNING",
+        "totalRuns": len(agent.runs),
+        "createdAt": agent.created,
+        "heartbeatAt": now(),
+        "sweep": lambda info: _sweep(backend, backend.sweeps[agent.sweep]),
+        "runs": runs,
+    }
+
+
+def _matches(run: Run, wanted: Any) -> bool:
     """Tell whether a run matches a filter in MongoDB's query language, as far as it is used here."""
     for key, value in wanted.items():
         if key == "$and":
-            fits = all(_matches(backend, run, each) for each in value)
+            fits = all(_matches(run, each) for each in value)
         elif key == "$or":
-            fits = any(_matches(backend, run, each) for each in value)
+            fits = any(_matches(run, each) for each in value)
         else:
             found = _lookup(run, key)
             fits = found in value["$in"] if isinstance(value, dict) and "$in" in value else found == value
@@ -266,7 +349,9 @@ def _lookup(run: Run, key: str) -> Any:
     if first != "config":
         return {"jobType": run.job_type, "state": run.state, "sweep": run.sweep, "group": run.group,
                 "name": run.name, "tags": run.tags, "display_name": run.display_name}[first]  # fmt: skip
+    # W&B flattens a config with at most three dots: what is deeper cannot be asked for.
+    parts = [part for part in rest if part != "value"]
     found: Any = run.values
-    for part in (part for part in rest if part != "value"):
+    for part in parts[:4]:
         found = found.get(part) if isinstance(found, dict) else None
-    return found
+    return found if len(parts) <= 4 else None

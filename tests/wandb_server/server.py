@@ -8,13 +8,14 @@ import json
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from wandb_server.backend import Backend, Refused
-from wandb_server.graphql import OPERATIONS
+from wandb_server.backend import Backend, Refused, Unknown
+from wandb_server.graphql import answer
 
 API_KEY = "test-key-" + "0" * 40
 
@@ -27,22 +28,21 @@ class Fault:
         operation: the GraphQL operation's name, or `file_stream`.
         times: how many requests.
         status: the HTTP status that they are answered with; None for no answer.
-        retry_after: seconds in the header Retry-After.
         done: whether the operation is carried out all the same, and only its reply is lost.
     """
 
     operation: str
     times: int = 1
     status: int | None = None
-    retry_after: int | None = None
     done: bool = False
 
 
 class Server:
     """The service, on a free port of 127.0.0.1, from `start` to `stop`; it may be started again."""
 
-    def __init__(self) -> None:
-        self.backend = Backend()
+    def __init__(self, unknown: Unknown | None = None) -> None:
+        self.backend = Backend(unknown)
+        self.deviations: list[str] = []
         self.requests: Counter[str] = Counter()
         self.faults: list[Fault] = []
         self._port = 0
@@ -149,11 +149,7 @@ def _handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
                         return 200, _file_stream(server.backend, self.path, request)
                     if not self.path.startswith("/graphql"):
                         return 200, {}
-                    known = OPERATIONS.get(operation)
-                    if known is None:
-                        raise Refused(400, f"unknown operation {operation}")
-                    text = json.dumps({"data": known(server.backend, request.get("variables") or {})})
-                    return 200, json.loads(text.replace("{base}", server.url))
+                    return 200, answer(server.backend, server.url, request, server.deviations)
             except Refused as refused:
                 return refused.status, {"errors": [{"message": str(refused)}]}
 
@@ -162,7 +158,8 @@ def _handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            limit = {"RateLimit-Limit": "200", "RateLimit-Remaining": "0", "RateLimit-Reset": "1"}
+            headers = limit if fault.status == 429 else {}  # W&B sends no Retry-After
             self._reply(fault.status, {"errors": [{"message": "out of order"}]}, headers)
 
         def _reply(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
@@ -194,7 +191,10 @@ def _file_stream(backend: Backend, path: str, request: Any) -> Any:
             run.summary = json.loads(chunk["content"][-1])
         else:
             run.streams.setdefault(file, [])[chunk["offset"] :] = chunk["content"]
-    run.preempting = run.preempting or bool(request.get("preempting"))
+    run.heartbeat = time.monotonic()
+    if request.get("preempting"):
+        run.preempting = True
+        run.state = "preempting"
     if request.get("complete"):
         backend.end_run(run, request.get("exitcode", 0))
     return {"limits": {}, "stopped": run.stop_asked}
