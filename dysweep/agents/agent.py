@@ -9,13 +9,21 @@ from dysweep.agents.execution import Executor, Result
 from dysweep.agents.progress import Progress
 from dysweep.agents.sources import Claims, OneRun, Server, Source, resumable_sources
 from dysweep.directory.runs import INTERRUPTED, RESUMABLE, State
+from dysweep.errors import TrackingError
 from dysweep.settings import ResumableSweepConfig
+
+_MOST_REFUSED = 3  # runs in a row that W&B does not start, though it answers
 
 
 def work_through(
     sources: Iterable[Source], executor: Executor, progress: Progress
 ) -> Generator[Result, None, None]:
-    """Execute every claim of the sources."""
+    """Execute every claim of the sources.
+
+    Raises:
+        TrackingError: W&B cannot be reached, or has refused one run after the other.
+    """
+    refused = 0
     for source in sources:
         progress.begin(source.total, source.left)
         # Closed at once when the caller stops: W&B's agent waits in it for the end of its run.
@@ -24,6 +32,10 @@ def work_through(
                 result = executor.execute(claim)
                 progress.tell(result)
                 yield result
+                if not isinstance(result.error, TrackingError):
+                    refused = 0
+                elif (refused := refused + (result.outcome is State.FAILED)) == _MOST_REFUSED:
+                    raise result.error
 
 
 def sources_of(

@@ -18,9 +18,12 @@ from dysweep.directory.runs import Attempt, State
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import DirectoryError, Preempted, TrackingError, text_of
 from dysweep.tracking.runs import TrackedRun
+from dysweep.tracking.sdk import fetch_run
 from dysweep.tracking.sweeps import page_of_run
 
 logger = logging.getLogger("dysweep")
+
+_GONE = "%s: it was deleted in W&B, which refuses its id for ever; a grid hands its point out again"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Result:
 
     Args:
         claim: what was executed.
-        outcome: finished, failed, preempted, killed, or crashed if another process has taken it over.
+        outcome: finished, failed, preempted, killed, gone, or crashed if another process has taken it over.
         value: what the function returned.
         error: what it raised.
         seconds: how long it took.
@@ -68,7 +71,7 @@ class Executor:
         """Execute a claim and record how it ended.
 
         Raises:
-            TrackingError: W&B did not start the run.
+            TrackingError: W&B cannot be reached.
         """
         begun = time.monotonic()
         attempt, stop = claim.attempt, self.stop
@@ -82,7 +85,18 @@ class Executor:
         with heartbeat, captured(attempt):
             # From here on the grace may be over at any time: the record is written before the process ends.
             stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, earlier)
-            run = self._start(claim, earlier)
+            try:
+                run = self._start(claim)
+            except TrackingError as problem:
+                known = self._known_to_wandb(claim)
+                outcome = State.GONE if known is False else State.FAILED
+                refused = {"type": type(problem).__name__, "message": str(problem), "traceback": ""}
+                attempt.finish(outcome, refused, earlier)
+                stop.when_grace_is_over = lambda: None
+                if known is None:
+                    raise
+                logger.warning("%s", _GONE % claim.run_id if outcome is State.GONE else problem)
+                return Result(claim, outcome, None, problem, time.monotonic() - begun, earlier)
             stop.when_received = run.mark_preempted
             try:
                 if claim.problem is not None:
@@ -112,28 +126,37 @@ class Executor:
         seconds = time.monotonic() - begun
         return Result(claim, outcome, value, error, seconds, metrics, run.other_values)
 
-    def _start(self, claim: Claim, earlier: dict[str, float]) -> TrackedRun:
-        """Start the claim's run in W&B."""
+    def _start(self, claim: Claim) -> TrackedRun:
+        """Start the claim's run in W&B.
+
+        Raises:
+            TrackingError: W&B does not start it.
+        """
         if self.sweep.online:  # said before the run starts: W&B would keep the line as the run's output
             page = page_of_run(self.sweep.address, claim.run_id)
             logger.info("%s  %s", claim.run_id, page)
-        try:
-            run = TrackedRun(
-                self.sweep,
-                claim.attempt.run,
-                claim.assignment,
-                claim.name,
-                claim.config or {},
-                from_scratch=claim.from_scratch,
-                when_stopped=lambda: self.stop.end_run(State.KILLED),
-            )
-        except TrackingError as problem:
-            described = {"type": type(problem).__name__, "message": str(problem), "traceback": ""}
-            claim.attempt.finish(State.FAILED, described, earlier)
-            raise
+            # Asked before, as the SDK would try to start a deleted run for 90 seconds.
+            if claim.attempt.number > 1 and fetch_run(self.sweep.address, claim.run_id) is None:
+                raise TrackingError(_GONE % claim.run_id)
+        run = TrackedRun(
+            self.sweep,
+            claim.attempt.run,
+            claim.assignment,
+            claim.name,
+            claim.config or {},
+            from_scratch=claim.from_scratch,
+            when_stopped=lambda: self.stop.end_run(State.KILLED),
+        )
         if self.mark_preempting:
             run.run.mark_preempting()
         return run
+
+    def _known_to_wandb(self, claim: Claim) -> bool | None:
+        """Return whether W&B has a run; None if it cannot be asked."""
+        try:
+            return fetch_run(self.sweep.address, claim.run_id) is not None if self.sweep.online else None
+        except TrackingError:
+            return None
 
 
 def _earlier_metrics(attempt: Attempt) -> dict[str, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from dysweep.tracking.runs import tell_end
 from dysweep.tracking.sdk import quiet_sdk
 
 logger = logging.getLogger("dysweep")
+
+_ALIVE = ("running", "preempting")  # marked as preempting, it runs on until its process ends
+_MOST_REFUSALS = 3
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,35 @@ class WandbServer:
         known = handout.load_run(sweep.address, check_id(run_id, "rerun_id"))
         if known.sweep_id != sweep.sweep_id:
             raise NotFoundError(f"rerun_id: {run_id} is not a run of the sweep {sweep.address}")
-        if known.state == State.RUNNING:
-            raise ConfigError(f"rerun_id: W&B reports {run_id} as running; wait for it, or stop it first")
+        if known.state in _ALIVE:
+            raise ConfigError(
+                f"rerun_id: W&B reports {run_id} as {known.state}; wait for it, or stop it first"
+            )
         check_resumable(run_id, known.state, resume)
-        names = (parameter.name for parameter in sweep.compiled.swept)
-        assignment = {name: known.config[name] for name in names if name in known.config}
-        claim = self.claims.new(run_id, assignment, name=known.name, place=place)
+        claim = self.claims.new(run_id, self._assignment(run_id, known.config), name=known.name, place=place)
         if claim is None:
             raise ConfigError(f"rerun_id: another process has just started {run_id}")
         return claim
 
-    def claim_handed_out(self, run_id: str, assignment: dict[str, object], place: int) -> Claim | None:
+    def _assignment(self, run_id: str, config: Mapping[str, object]) -> dict[str, object]:
+        """Return what the sweep chose for a run of W&B's config of it, where much else may be.
+
+        Raises:
+            TrackingError: something is missing there.
+        """
+        names = [parameter.name for parameter in self.claims.directory.sweep.compiled.swept]
+        if missing := [name for name in names if name not in config]:
+            shown = ", ".join(map(repr, missing))
+            raise TrackingError(f"{run_id}: its config in W&B lacks {shown}, which the sweep has chosen")
+        return {name: config[name] for name in names}
+
+    def claim_handed_out(self, run_id: str, config: Mapping[str, object], place: int) -> Claim | None:
         """Claim a run that W&B has handed out: a new one, or one that W&B has queued again."""
-        claim = self.claims.new(run_id, assignment, place=place)
+        try:
+            claim = self.claims.new(run_id, self._assignment(run_id, config), place=place)
+        except TrackingError as error:
+            logger.error("%s; it is not executed", error)
+            return None
         if claim is not None:
             return claim
         run = self.claims.directory.run(run_id)
@@ -110,12 +130,20 @@ class HandedOutRuns:
             lambda: stop.end_run(State.KILLED),
         )
         place = 1
+        refused: Counter[str] = Counter()
         with closing(assigned_runs):
             for assigned in assigned_runs:
-                claim = self.server.claim_handed_out(assigned.run_id, assigned.assignment, place)
+                claim = self.server.claim_handed_out(assigned.run_id, assigned.config, place)
                 if claim is not None:
                     yield claim
                     place += 1
+                    continue
+                refused[assigned.run_id] += 1
+                if refused[assigned.run_id] == _MOST_REFUSALS:
+                    raise TrackingError(
+                        f"{assigned.run_id}: W&B hands it out again and again, and it is left alone each "
+                        "time for the reason above; delete the run in W&B"
+                    )
 
 
 @dataclass(frozen=True)
@@ -138,4 +166,7 @@ class UnstartedRuns:
                 claim = self.server.claim_unrecorded(run_id, resume=True, place=place)
             except ConfigError:
                 continue  # it has been started meanwhile
+            except (NotFoundError, TrackingError) as error:
+                logger.warning("%s; the run is left alone", error)
+                continue
             yield claim

@@ -268,11 +268,13 @@ class OneRun:
 
 
 def check_resumable(run_id: str, state: str, resume: bool) -> None:
-    """Refuse to resume a run that has finished.
+    """Refuse to resume a run that has finished, and to execute one that was deleted in W&B.
 
     Raises:
-        ConfigError: it has.
+        ConfigError: it is one of these.
     """
+    if state == State.GONE:
+        raise ConfigError(f"rerun_id: {run_id} was deleted in W&B, which refuses its id for ever")
     if resume and state == State.FINISHED:
         raise ConfigError(f"rerun_id: {run_id} is finished; to rerun it from scratch, leave out resume")
 

@@ -29,6 +29,7 @@ class State(str, Enum):
     preempted: the process was told to stop by a signal, and had time to record that.
     crashed: the last attempt has no end, and its owner is gone.
     killed: W&B has stopped the run.
+    gone: the run was deleted in W&B, which refuses its id for ever.
     """
 
     PENDING = "pending"
@@ -38,6 +39,7 @@ class State(str, Enum):
     PREEMPTED = "preempted"
     KILLED = "killed"
     CRASHED = "crashed"
+    GONE = "gone"
 
     def __str__(self) -> str:
         return self.value
@@ -52,7 +54,7 @@ class End:
     """How an attempt ended.
 
     Args:
-        outcome: finished, failed, preempted or killed.
+        outcome: finished, failed, preempted, killed or gone.
         ended: when, ISO 8601 in UTC.
         error: type, message and traceback of what the function raised.
         metrics: the final numeric metrics of the run.

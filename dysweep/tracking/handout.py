@@ -32,11 +32,11 @@ class Assigned:
 
     Args:
         run_id: its id.
-        assignment: what the sweep chose.
+        config: what the sweep chose; of a run that was queued again, all of its config in W&B.
     """
 
     run_id: str
-    assignment: dict[str, Any]
+    config: dict[str, Any]
 
 
 def assigned_runs(
@@ -152,12 +152,31 @@ def unstarted_runs(address: SweepAddress, known: Collection[str], seconds: float
     """
     given_out = {"sweep": address.sweep_id, "state": {"$in": ["pending", "crashed"]}}
     with sdk_errors("W&B could not be asked"), quiet_sdk():
-        runs = wandb.Api({"entity": address.entity}).runs(address.place, filters=given_out, per_page=1000)
-        return [
-            run.id
+        api = wandb.Api({"entity": address.entity})
+        runs = api.runs(address.place, filters=given_out, per_page=1000)
+        lost = {
+            run.id: run.state
             for run in runs
             if run.id not in known and _age(run.created_at) >= seconds and "dy_config" not in run.config
-        ]
+        }
+        # Without an agent that had it, a pending run waits in W&B's queue for one.
+        queued = {run_id for run_id, state in lost.items() if state == "pending"}
+        if queued:
+            sweep: Any = api.sweep(str(address))  # type: ignore[no-untyped-call]
+            queued -= _had_by_agents(sweep, queued)
+        return [run_id for run_id in lost if run_id not in queued]
+
+
+def _had_by_agents(sweep: Any, run_ids: Collection[str]) -> set[str]:
+    """Return which runs an agent has had; all if the SDK cannot tell (wandb before 0.26)."""
+    if not hasattr(sweep, "agents"):
+        return set(run_ids)
+    had: set[str] = set()
+    for agent in sweep.agents():
+        had |= {run.id for run in agent.runs()}
+        if had.issuperset(run_ids):
+            break
+    return had
 
 
 def _age(created: str) -> float:

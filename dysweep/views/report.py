@@ -33,6 +33,7 @@ _COLOURS = {
     State.FAILED.value: "#d64550",
     State.CRASHED.value: "#8c2d5b",
     State.KILLED.value: "#7a6bb0",
+    State.GONE.value: "#a3a8b3",
     State.PENDING.value: "#d5d9e0",
 }
 _ACCENT = "#35608f"

@@ -28,6 +28,7 @@ _COLOURS = {
     State.CRASHED.value: "red",
     State.PREEMPTED.value: "yellow",
     State.KILLED.value: "magenta",
+    State.GONE.value: "dim",
     State.PENDING.value: "dim",
 }
 _WIDTH_OF_FILES = 1000

@@ -31,7 +31,7 @@ class AttemptStatus:
     """One execution of a run.
 
     Args:
-        outcome: running, finished, failed, preempted, killed or crashed.
+        outcome: running, finished, failed, preempted, killed, crashed or gone.
         host: where; None while its claim is still empty.
         pid: the process.
         slurm_job_id: its SLURM job.
@@ -54,7 +54,7 @@ class RunStatus:
     Args:
         run_id: its id.
         name: its name in W&B; None if W&B chose it.
-        state: pending, running, finished, failed, preempted, killed or crashed.
+        state: pending, running, finished, failed, preempted, killed, crashed or gone.
         set_aside: whether it is given up: it has failed or crashed so often that `resume` leaves it alone.
         assignment: what the sweep chose.
         attempts: how often it was started.
@@ -128,7 +128,9 @@ class SweepStatus:
     def counts(self) -> dict[str, int]:
         """The number of runs in each state; pending ones have not been started yet."""
         counts = Counter(run.state for run in self.runs)
-        waiting = 0 if self.total is None else max(0, self.total - len(self.runs) - len(self.damaged))
+        # The point of a run that was deleted in W&B is handed out again, under another id.
+        known = len(self.runs) + len(self.damaged) - counts[State.GONE.value]
+        waiting = 0 if self.total is None else max(0, self.total - known)
         counts[State.PENDING.value] += waiting
         return {state.value: counts[state.value] for state in State if counts[state.value]}
 
