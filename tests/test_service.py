@@ -190,3 +190,24 @@ def test_a_run_that_wandb_hands_out_without_end_ends_the_agent_which_says_why(se
     assert err.count(f"{done.name}: W&B hands it out again, but it is finished; left as it is") == 3
     assert f"{done.name}: W&B hands it out again and again" in err
     assert [str(each.state()) for each in directory(sweep_id).runs()] == [str(State.FINISHED)]
+
+
+def test_an_agent_that_wandb_limits_waits_and_goes_on(server, start, capsys):
+    sweep_id = create(capsys)
+    server.faults.append(Fault("*", times=1000, status=429))
+    agent = start("dysweep_run_resume", *FUNCTION, "trains", "--sweep_id", sweep_id, "--count", "2")
+    said = next(
+        line for line in agent.stderr if "W&B limits how often it may be asked; asking again in" in line
+    )
+    server.faults.clear()
+    _, err = agent.communicate()
+    assert agent.returncode == 0 and "cannot be reached" not in said + err
+    assert states(sweep_id) == {"finished": 2}
+
+
+def test_what_wandb_limits_is_named_with_its_remedy(server, capsys):
+    server.faults.append(Fault("*", times=1000, status=429))
+    assert cli.create(["-c", "config.yaml"]) == 1
+    err = capsys.readouterr().err
+    assert "429 Too Many Requests" in err and "use fewer agents" in err and "dysweep_sync" in err
+    assert "cannot be reached" not in err

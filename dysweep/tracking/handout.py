@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
+import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +21,14 @@ import yaml
 
 from dysweep.directory.sweep import SweepAddress
 from dysweep.errors import NotFoundError
-from dysweep.tracking.sdk import fetch_run, quiet_sdk, sdk_errors
+from dysweep.tracking.sdk import LimitError, fetch_run, quiet_sdk, sdk_errors
+
+logger = logging.getLogger("dysweep")
 
 _RUN_ID = "WANDB_RUN_ID"
 _ASSIGNMENT_FILE = "WANDB_SWEEP_PARAM_PATH"
 _POLL_SECONDS = 0.2
+_MOST_LIMITED = 5  # times in a row
 _PATIENCE_SECONDS = 12  # wandb.agent asks every 5 seconds and looks at the answer every 10
 
 
@@ -58,11 +64,28 @@ def assigned_runs(
     Raises:
         TrackingError: W&B does not serve the sweep.
     """
+    limited = 0
     while not stopping():
-        with _one_run(address, directory, stopping, when_stopped) as assigned:
-            if assigned is None:
-                return
-            yield assigned
+        try:
+            with _one_run(address, directory, stopping, when_stopped) as assigned:
+                if assigned is None:
+                    return
+                limited = 0
+                yield assigned
+        except LimitError as limit:
+            limited += 1
+            if limited > _MOST_LIMITED:
+                raise
+            # At random, so that the agents that W&B has limited together do not come back together.
+            seconds = limit.seconds * random.uniform(1, 2)
+            logger.warning("W&B limits how often it may be asked; asking again in %.0f s", seconds)
+            _wait(seconds, stopping)
+
+
+def _wait(seconds: float, stopping: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not stopping():
+        time.sleep(_POLL_SECONDS)
 
 
 @contextmanager

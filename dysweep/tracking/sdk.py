@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import wandb
 
@@ -19,7 +23,23 @@ from dysweep.language.wandb_rules import OF_ONE_RUN
 ENTITY = "WANDB_ENTITY"
 PROJECT = "WANDB_PROJECT"
 _SERVICE = "WANDB_SERVICE"
+_SECONDS_OF_A_LIMIT = 60.0  # where W&B does not tell
 _LEFT_BY_THE_SDK = (ENTITY, PROJECT, "WANDB_DIR")
+
+
+class LimitError(TrackingError):
+    """W&B limits how often it may be asked.
+
+    Args:
+        seconds: until it may be asked again, as far as W&B has said.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            "W&B limits how often it may be asked (429 Too Many Requests): use fewer agents, or work offline "
+            "(WANDB_MODE=offline) and upload with dysweep_sync"
+        )
+        self.seconds = seconds
 
 
 def check_environment() -> None:
@@ -50,6 +70,8 @@ def sdk_errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if (seconds := _seconds_of_limit(reason)) is not None:
+            raise LimitError(seconds) from error
         raise TrackingError(f"{what}: {_explained(reason)}") from error
 
 
@@ -58,6 +80,29 @@ def _leave_the_service_of_another_process() -> None:
     token = os.environ.get(_SERVICE, "")  # "3-<pid of who started it>-unix-<path>"
     if token.split("-")[1:2] != [str(os.getpid())]:
         os.environ.pop(_SERVICE, None)
+
+
+def _seconds_of_limit(reason: str) -> float | None:
+    """Return how long W&B wants to be left alone, if that is why something has failed."""
+    if "HTTP 429" in reason:
+        return _SECONDS_OF_A_LIMIT
+    if "did not respond in time" not in reason:
+        return None
+    # The SDK repeats a request that W&B limits until its own time is over, and keeps the reason to itself.
+    settings = wandb.setup().settings
+    key = base64.b64encode(f"api:{settings.api_key}".encode()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {key}"}
+    question = b'{"query": "query Viewer { viewer { id } }"}'
+    try:
+        urlopen(Request(f"{settings.base_url}/graphql", question, headers), timeout=5).close()
+    except HTTPError as error:
+        with error:
+            told = error.headers.get("RateLimit-Reset", "")
+            if error.code == HTTPStatus.TOO_MANY_REQUESTS:
+                return float(told) if told.isdecimal() else _SECONDS_OF_A_LIMIT
+    except OSError:
+        pass  # it cannot be reached at all
+    return None
 
 
 def _explained(reason: str) -> str:
