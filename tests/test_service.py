@@ -52,9 +52,11 @@ def test_a_sync_that_died_before_its_runs_were_in_the_sweep_goes_on_with_the_sam
     monkeypatch.setenv("WANDB_MODE", "offline")
     sweep_id = create(capsys)
     assert run("trains", sweep_id) == 0
-    server.faults += [Fault("UpsertBucket", times=0), Fault("RunResumeStatus", times=1000, status=400)]
-    assert cli.sync(["--sweep_id", sweep_id]) == 1
-    server.faults.clear()
+    sync = start("dysweep_sync", "--sweep_id", sweep_id)
+    kept = directory(sweep_id).sync_path
+    wait_for(lambda: kept.exists() and "sweep_id" in kept.read_text())
+    sync.kill()
+    sync.communicate()
     assert cli.sync(["--sweep_id", sweep_id]) == 0
     [sweep] = server.backend.sweeps.values()
     assert len(server.backend.runs_of(sweep.name)) == 4
@@ -137,8 +139,7 @@ def test_a_run_of_which_nothing_is_heard_has_crashed_or_was_preempted(server, st
 
 def test_a_run_that_waits_in_wandbs_queue_is_not_lost(server, capsys):
     sweep_id = create(capsys)
-    queue = wandb.Api().sweep(f"researcher/study/{sweep_id}")
-    queued = queue.enqueue_run({"lr": {"value": 0.001}, "dataset": {"value": "digits"}})
+    queued = server.backend.enqueue(server.backend.sweeps[sweep_id], {"lr": 0.001, "dataset": "digits"}).name
     lost = server.backend.add_agent(server.backend.sweeps[sweep_id])
     waiting = server.backend.sweeps[sweep_id].queued
     server.backend.sweeps[sweep_id].queued = []
@@ -211,3 +212,12 @@ def test_what_wandb_limits_is_named_with_its_remedy(server, capsys):
     err = capsys.readouterr().err
     assert "429 Too Many Requests" in err and "use fewer agents" in err and "dysweep_sync" in err
     assert "cannot be reached" not in err
+
+
+def test_wandbs_own_agent_is_told_the_right_command(server, start, capsys):
+    sweep_id = create(capsys)
+    agent = start("wandb", "agent", f"researcher/study/{sweep_id}", "--count", "1")
+    out, err = agent.communicate()
+    hint = f"dysweep_run_resume --package PACKAGE --function FUNCTION --sweep_id {sweep_id}"
+    assert f"this is a sweep of dysweep; work on it with: {hint}" in out + err
+    assert "KeyError" not in out + err

@@ -165,7 +165,7 @@ WITHOUT_EFFECT = {
     ),
     "several metrics": (
         {"metrics": [{"name": "a"}]},
-        "sweep_configuration.metrics: no effect; name one as metric: {name: loss, goal: minimize}",
+        "sweep_configuration.metrics: only a scheduler of W&B's uses it; name one as metric: {name: loss",
     ),
     "no goal": (
         {"metric": {"name": "val/acc"}},

@@ -75,8 +75,12 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     cap = described.get("run_cap")
     if cap is not None and (type(cap) is not int or cap < 1):
         raise ConfigError(f"{root}.run_cap: must be a whole number of at least 1, got {cap!r}")
-    if described.get("metrics") is not None:
-        logger.warning("%s.metrics: no effect; name one as metric: {name: loss, goal: minimize}", root)
+    scheduled = method == "custom" or described.get("scheduler") is not None
+    if described.get("metrics") is not None and not (scheduled and mode == "online"):
+        logger.warning(
+            "%s.metrics: only a scheduler of W&B's uses it; name one as metric: {name: loss, goal: minimize}",
+            root,
+        )
     _check_metric(described, root)
     if described.get("early_terminate") is not None:
         _check_early_terminate(described, f"{root}.early_terminate")

@@ -107,7 +107,12 @@ def _seconds_of_limit(reason: str) -> float | None:
 
 def _explained(reason: str) -> str:
     """Add how to mend it to what the SDK says."""
-    if "API key" in reason or "No authentication" in reason or "not logged in" in reason:
+    if (
+        "API key" in reason
+        or "api_key" in reason
+        or "No authentication" in reason
+        or "not logged in" in reason
+    ):
         log_in = "" if "wandb login" in reason else "; run `wandb login`"
         return f"{reason.rstrip('.')}{log_in}{_otherwise(', or work without an account')}"
     if "did not respond in time" in reason or "connect" in reason.lower():

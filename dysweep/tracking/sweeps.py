@@ -16,6 +16,20 @@ from dysweep.directory.legacy import OldSweep, sweep_of_metadata
 from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.tracking.sdk import ENTITY, PROJECT, fetch_run, quiet_sdk, sdk_errors, wandb_command
+from dysweep.tracking.versions import app_url
+
+_HINT = "dysweep_run_resume --package PACKAGE --function FUNCTION --sweep_id"
+# What `wandb agent ID` executes, which knows nothing of trees: a word on what to type instead.
+_FOR_WANDB_AGENT = {
+    "program": "dysweep_run_resume",
+    "command": [
+        "${env}",
+        "python",
+        "-c",
+        "import os, sys; "
+        f"sys.exit('this is a sweep of dysweep; work on it with: {_HINT} ' + os.environ['WANDB_SWEEP_ID'])",
+    ],
+}
 
 
 def create_sweep(configuration: Mapping[str, Any], entity: str | None, project: str) -> SweepAddress:
@@ -32,21 +46,22 @@ def create_sweep(configuration: Mapping[str, Any], entity: str | None, project: 
     Raises:
         TrackingError: W&B did not make it.
     """
+    configuration = {**configuration, **_FOR_WANDB_AGENT}
     with sdk_errors("W&B did not create the sweep"), quiet_sdk():
         with contextlib.redirect_stdout(None):  # the SDK prints the id there
-            sweep_id = wandb.sweep(dict(configuration), entity, project)
+            sweep_id = wandb.sweep(configuration, entity, project)
         # The SDK leaves there what the server said of the sweep's place.
         return SweepAddress(os.environ.get(ENTITY), os.environ.get(PROJECT, project), sweep_id)
 
 
 def page_of(address: SweepAddress) -> str:
     """Return the address of a sweep's page in W&B."""
-    return f"{wandb.setup().settings.app_url}/{address.place}/sweeps/{address.sweep_id}"
+    return f"{app_url()}/{address.place}/sweeps/{address.sweep_id}"
 
 
 def page_of_run(address: SweepAddress, run_id: str) -> str:
     """Return the address of the page of a sweep's run in W&B."""
-    return f"{wandb.setup().settings.app_url}/{address.place}/runs/{run_id}"
+    return f"{app_url()}/{address.place}/runs/{run_id}"
 
 
 def stop_sweep(address: SweepAddress) -> bool:

@@ -19,11 +19,12 @@ from dysweep.directory.heartbeat import Watch
 from dysweep.directory.runs import Attempt, RunDirectory, State
 from dysweep.directory.sweep import SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, TrackingError
-from dysweep.files import publish_json, read_json
+from dysweep.files import publish_json, read_json, replace_json
 from dysweep.text import counted
 from dysweep.tracking.runs import tell_end
 from dysweep.tracking.sdk import log_in, quiet_sdk, sdk_errors, wandb_command
 from dysweep.tracking.sweeps import create_sweep
+from dysweep.tracking.versions import SYNC_APPENDS
 
 logger = logging.getLogger("dysweep")
 
@@ -148,13 +149,17 @@ def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunD
         missing = sorted({run.run_id for run in ended} - listed.keys())
         logger.warning("W&B does not list %d of the runs: %s", len(missing), ", ".join(missing[:5]))
     sweeps = Counter(sweep_id for sweep_id, _ in listed.values() if sweep_id is not None)
-    if not sweeps:
+    kept = read_json(directory.sync_path)
+    if sweeps or "sweep_id" in kept:
+        known = sweeps.most_common(1)[0][0] if sweeps else kept["sweep_id"]
+        path = replace(place, sweep_id=known)
+    else:
         configuration = {"name": place.sweep_id, **directory.sweep.flat_configuration}
         # Not with the runs as its prior ones: W&B keeps these apart from the sweep's runs, does not count
         # their points, and takes 1,000 at most.
         path = create_sweep(configuration, place.entity, place.project)
-    else:
-        path = replace(place, sweep_id=sweeps.most_common(1)[0][0])
+        # Before any run is in it: a sync that dies here must not make another sweep the next time.
+        replace_json(directory.sync_path, {**kept, "sweep_id": path.sweep_id})
     outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]
     with quiet_sdk(), ThreadPoolExecutor(_AT_ONCE) as pool:
         told = [
@@ -177,8 +182,12 @@ def folders_to_upload(directory: Path) -> list[Path]:
     return [
         folder
         for folder in sorted(directory.glob("wandb/offline-run-*"))
-        if any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb")) and _waits(folder)
+        if _has_content(folder) and _waits(folder)
     ]
+
+
+def _has_content(folder: Path) -> bool:
+    return any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb"))
 
 
 def _waits(folder: Path) -> bool:
@@ -196,7 +205,25 @@ def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str
         the folders of which W&B did not take everything, each with the reason.
     """
     owner = [] if place.entity is None else ["--entity", place.entity]
-    shown = wandb_command("sync", "--project", place.project, *owner, *map(str, folders))
+    if not SYNC_APPENDS and (later := [folder for folder in folders if _is_later(folder)]):
+        first = [folder for folder in folders if folder not in later]
+        problems = _send(first, place, owner) if first else []
+        for folder in later:  # one at a time, as each goes on where the one before has ended
+            problems += _send([folder], place, owner, "--append")
+        return problems
+    return _send(folders, place, owner)
+
+
+def _is_later(folder: Path) -> bool:
+    """Return whether it is of a run that has an earlier folder with something in it."""
+    before = [other for other in folder.parent.glob("offline-run-*") if other.name < folder.name]
+    return any(_has_content(other) for other in before)
+
+
+def _send(
+    folders: Sequence[Path], place: SweepAddress, owner: Sequence[str], *options: str
+) -> list[tuple[Path, str]]:
+    shown = wandb_command("sync", *options, "--project", place.project, *owner, *map(str, folders))
     cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
     problems = []
     for folder in filter(_waits, folders):
@@ -206,7 +233,7 @@ def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str
             for file in folder.glob("*.wandb"):  # what can be read must not be sent again
                 file.with_name(f"{file.name}.synced").touch()
         elif len(folders) > 1:  # one that cannot be read at all keeps the others from being sent
-            problems += upload([folder], place)
+            problems += _send([folder], place, owner, *options)
         else:
             problems.append((folder, " ".join(shown.stdout.split())[-300:]))
     return problems

@@ -246,11 +246,11 @@ class Backend:
             run.state = "pending"
             had.append(run.name)
             # With its whole config, W&B's own part too (wandb/wandb issues 4237 and 9143).
-            return [{"type": "resume", "run_id": run.name, "args": run.config}]
+            return [_command("resume", sweep, run.name, run.config)]
         if sweep.queued:  # by people, or by a scheduler outside W&B
             run = self.run(sweep.queued.pop(0))
             had.append(run.name)
-            return [_command("run", run.name, run.values)]
+            return [_command("run", sweep, run.name, run.config)]
         if sweep.config["method"] == "custom" or "scheduler" in sweep.config:
             return []
         point = self._forgotten(sweep) or self._choose(sweep)
@@ -260,7 +260,7 @@ class Backend:
             return [{"type": "exit"}]
         run = point if isinstance(point, Run) else self._add_run(sweep, point)
         had.append(run.name)
-        return [_command("run", run.name, run.values)]
+        return [_command("run", sweep, run.name, run.config)]
 
     def _add_run(self, sweep: Sweep, point: dict[str, Any]) -> Run:
         run = Run(sweep.entity, sweep.project, new_id(), sweep=sweep.name)
@@ -330,5 +330,5 @@ def _values(node: dict[str, Any]) -> list[Any]:
     return list(range(node["min"], node["max"] + 1)) if isinstance(node.get("min"), int) else []
 
 
-def _command(kind: str, run_id: str, point: dict[str, Any]) -> dict[str, Any]:
-    return {"type": kind, "run_id": run_id, "args": {key: {"value": value} for key, value in point.items()}}
+def _command(kind: str, sweep: Sweep, run_id: str, args: dict[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "run_id": run_id, "program": sweep.config.get("program"), "args": args}

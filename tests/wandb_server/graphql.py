@@ -146,7 +146,8 @@ class Root:
             run.state = input.get("state") or "running"
         if input.get("host"):  # the SDK names the host when it starts a run, not when it updates one
             backend.begin_run(run)
-        return {"bucket": _run(backend, run), "inserted": run.starts == 1}
+        told: dict[str, Any] = {"serverMessages": []}
+        return {"bucket": _run(backend, run), "inserted": run.starts == 1, "serverSettings": told}
 
     def stopRun(self, info: Any, input: dict[str, Any]) -> Any:
         self.backend.run(_plain(input["id"])).stop_asked = True
