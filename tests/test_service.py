@@ -12,6 +12,8 @@ import wandb
 from helpers import wait_for
 from test_online import CONFIG, FUNCTION, FUNCTIONS, PLAIN_AGENT, create, directory, run, states
 from wandb_server import Fault
+from wandb_server.backend import Backend, Refused
+from wandb_server.graphql import VIEWER, answer
 
 from dysweep import cli
 from dysweep.directory.runs import State
@@ -221,3 +223,16 @@ def test_wandbs_own_agent_is_told_the_right_command(server, start, capsys):
     hint = f"dysweep_run_resume --package PACKAGE --function FUNCTION --sweep_id {sweep_id}"
     assert f"this is a sweep of dysweep; work on it with: {hint}" in out + err
     assert "KeyError" not in out + err
+
+
+def test_the_server_notes_a_request_or_an_answer_that_the_schema_does_not_allow(monkeypatch):
+    deviations = []
+    answer(Backend(), "", {"query": "query Viewer { viewer { id entity } }"}, deviations)
+    assert deviations == []
+    with pytest.raises(Refused):
+        answer(Backend(), "", {"query": "query Viewer { viewer { id owner } }"}, deviations)
+    assert "Cannot query field 'owner' on type 'User'" in deviations.pop()
+    monkeypatch.delitem(VIEWER, "id")
+    with pytest.raises(Refused):
+        answer(Backend(), "", {"query": "query Viewer { viewer { id entity } }"}, deviations)
+    assert "Cannot return null for non-nullable field User.id" in deviations.pop()
