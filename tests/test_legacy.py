@@ -127,7 +127,8 @@ def kept_sweep():
 def takes_over(folder):
     """Do what an agent does before it begins: in a process of its own."""
     directory = SweepDirectory(folder)
-    OldSweep.at(directory).adopt()
+    if left := OldSweep.at(directory):
+        left.adopt()
     with contextlib.suppress(ConfigError):  # another one was faster
         directory.create(kept_sweep())
 

@@ -52,6 +52,8 @@ def answer(backend: Backend, url: str, request: dict[str, Any], deviations: list
     Raises:
         Refused: the service does not do this.
     """
+    if "rtifact" in request["query"]:
+        raise Refused(400, "this server has no artifacts")
     try:
         document = graphql.parse(request["query"])
         errors = graphql.validate(SCHEMA, document)
