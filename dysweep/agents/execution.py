@@ -93,6 +93,7 @@ class Executor:
                 refused = {"type": type(problem).__name__, "message": str(problem), "traceback": ""}
                 attempt.finish(outcome, refused, earlier)
                 stop.when_grace_is_over = lambda: None
+                stop.run_ended = None
                 if known is None:
                     raise
                 logger.warning("%s", _GONE % claim.run_id if outcome is State.GONE else problem)
@@ -132,12 +133,13 @@ class Executor:
         Raises:
             TrackingError: W&B does not start it.
         """
-        if self.sweep.online:  # said before the run starts: W&B would keep the line as the run's output
-            page = page_of_run(self.sweep.address, claim.run_id)
-            logger.info("%s  %s", claim.run_id, page)
+        if self.sweep.online:
             # Asked before, as the SDK would try to start a deleted run for 90 seconds.
             if claim.attempt.number > 1 and fetch_run(self.sweep.address, claim.run_id) is None:
                 raise TrackingError(_GONE % claim.run_id)
+            # Said before the run starts: W&B would keep the line as the run's output.
+            page = page_of_run(self.sweep.address, claim.run_id)
+            logger.info("%s  %s", claim.run_id, page)
         run = TrackedRun(
             self.sweep,
             claim.attempt.run,

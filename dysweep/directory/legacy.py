@@ -187,7 +187,7 @@ class OldSweep:
     def adopt(self) -> None:
         """Record each run, with its checkpoint; repeated, it does what is left.
 
-        Until all is done there is no sweep.json, so that no agent works on the runs before.
+        sweep.json is written only after this, so that no agent works on a run without a record.
 
         Raises:
             DirectoryError: something cannot be written.

@@ -19,7 +19,6 @@ from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep, SweepAddress
 from dysweep.text import short, short_value
 from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
-from dysweep.tracking.versions import HAS_STOP_FUNCTION
 
 logger = logging.getLogger("dysweep")
 
@@ -74,9 +73,7 @@ class TrackedRun:
         if name:
             self._place["name"] = name
         if sweep.online:
-            self._settings |= {"mode": "online", "sweep_id": sweep.sweep_id}
-            if HAS_STOP_FUNCTION:
-                self._settings["stop_fn"] = when_stopped
+            self._settings |= {"mode": "online", "sweep_id": sweep.sweep_id, "stop_fn": when_stopped}
         else:
             self._settings["mode"] = "offline"
             self._place["group"] = sweep.sweep_id

@@ -24,7 +24,6 @@ from dysweep.text import counted
 from dysweep.tracking.runs import tell_end
 from dysweep.tracking.sdk import log_in, quiet_sdk, sdk_errors, wandb_command
 from dysweep.tracking.sweeps import create_sweep
-from dysweep.tracking.versions import SYNC_APPENDS
 
 logger = logging.getLogger("dysweep")
 
@@ -182,12 +181,8 @@ def folders_to_upload(directory: Path) -> list[Path]:
     return [
         folder
         for folder in sorted(directory.glob("wandb/offline-run-*"))
-        if _has_content(folder) and _waits(folder)
+        if any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb")) and _waits(folder)
     ]
-
-
-def _has_content(folder: Path) -> bool:
-    return any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb"))
 
 
 def _waits(folder: Path) -> bool:
@@ -205,25 +200,7 @@ def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str
         the folders of which W&B did not take everything, each with the reason.
     """
     owner = [] if place.entity is None else ["--entity", place.entity]
-    if not SYNC_APPENDS and (later := [folder for folder in folders if _is_later(folder)]):
-        first = [folder for folder in folders if folder not in later]
-        problems = _send(first, place, owner) if first else []
-        for folder in later:  # one at a time, as each goes on where the one before has ended
-            problems += _send([folder], place, owner, "--append")
-        return problems
-    return _send(folders, place, owner)
-
-
-def _is_later(folder: Path) -> bool:
-    """Return whether it is of a run that has an earlier folder with something in it."""
-    before = [other for other in folder.parent.glob("offline-run-*") if other.name < folder.name]
-    return any(_has_content(other) for other in before)
-
-
-def _send(
-    folders: Sequence[Path], place: SweepAddress, owner: Sequence[str], *options: str
-) -> list[tuple[Path, str]]:
-    shown = wandb_command("sync", *options, "--project", place.project, *owner, *map(str, folders))
+    shown = wandb_command("sync", "--project", place.project, *owner, *map(str, folders))
     cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
     problems = []
     for folder in filter(_waits, folders):
@@ -233,7 +210,7 @@ def _send(
             for file in folder.glob("*.wandb"):  # what can be read must not be sent again
                 file.with_name(f"{file.name}.synced").touch()
         elif len(folders) > 1:  # one that cannot be read at all keeps the others from being sent
-            problems += _send([folder], place, owner, *options)
+            problems += upload([folder], place)
         else:
             problems.append((folder, " ".join(shown.stdout.split())[-300:]))
     return problems
