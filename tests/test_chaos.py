@@ -15,11 +15,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import helpers
 import pytest
 
 from dysweep import cli, dysweep_run_resume
 from dysweep.directory.runs import Attempt, State
-from dysweep.directory.sweep import SweepDirectory
 from dysweep.views.status import read_status
 
 STEPS, AGENTS = 6, 6
@@ -96,7 +96,7 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed
         base_config={"steps": STEPS, "seconds": SECONDS_PER_STEP},
         sweep_configuration={"n": {"sweep": True, "values": list(range(size))}},
     )
-    directory = SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
+    directory = helpers.directory(sweep_id)
     started = 0
 
     def start():

@@ -1,7 +1,10 @@
 """The commands: what they print, what they return, and what a user's mistakes give."""
 
 import json
+import os
+import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +13,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from helpers import Process, wait_for
+from helpers import Process, create, directory, run, states, wait_for
 
 from dysweep import cli
 from dysweep.directory.runs import Attempt, State
-from dysweep.directory.sweep import SweepDirectory
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """
@@ -66,24 +68,6 @@ def files(own_folder):
     (own_folder / "functions.py").write_text(FUNCTIONS)
 
 
-def create(capsys, *arguments):
-    assert cli.create(["-c", "config.yaml", *arguments]) == 0
-    return capsys.readouterr().out.strip()
-
-
-def run(function, *arguments):
-    return cli.run_resume(["--package", "functions", "--function", function, *arguments])
-
-
-def directory(root="dysweep_logs"):
-    [path] = Path(root).glob("checkpoints-*")
-    return SweepDirectory(path)
-
-
-def states():
-    return [run.state() for run in directory().runs()]
-
-
 def wait_for_files(pattern, count=1):
     return wait_for(lambda: len(found := list(Path().glob(pattern))) >= count and found)
 
@@ -95,11 +79,11 @@ def test_the_quickstart_finishes_all_its_runs_and_says_where(start, tmp_path):
     out, err = process.communicate()
     assert (process.returncode, out) == (0, "")
     lines = err.splitlines()
-    assert lines[-1] == f"48 runs finished; results in {directory(tmp_path / 'logs').path}"
+    assert lines[-1] == f"48 runs finished; results in {directory(root=tmp_path / 'logs').path}"
     assert [line.split()[0] for line in lines if " finished " in line and "/48" in line] == [
         f"{place}/48" for place in range(1, 49)
     ]
-    metrics = [run.last_attempt().end().metrics for run in directory(tmp_path / "logs").runs()]
+    metrics = [run.last_attempt().end().metrics for run in directory(root=tmp_path / "logs").runs()]
     assert all(0.5 < each["accuracy"] <= 1 for each in metrics)
     assert max(each["accuracy"] for each in metrics) > 0.95
 
@@ -539,6 +523,41 @@ def test_the_shell_completes_all_commands_with_options_values_and_ids(start, tmp
     ]:
         command = ["bash", "-c", ask, "bash", *words]
         assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == completed, words
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is needed")
+def test_zsh_completes_commands_options_and_ids(start, tmp_path):
+    run("record", "-c", "config.yaml", "--count", "1")
+    sweep_id = directory().sweep.sweep_id
+    script = tmp_path / "completion"
+    script.write_text(start("dysweep", "--print_completion", "zsh").communicate()[0])
+    (tmp_path / ".zshrc").write_text(f'PS1=READY; autoload -Uz compinit; compinit -u; eval "$(<{script})"\n')
+    terminal, other_end = pty.openpty()
+    environment = {**os.environ, "ZDOTDIR": str(tmp_path), "TERM": "dumb"}
+    with Process(
+        ["zsh", "-i"], stdin=other_end, stdout=other_end, stderr=other_end, env=environment
+    ) as shell:
+        os.close(other_end)
+        shown = []
+
+        def appears(text):
+            shown.append(os.read(terminal, 1024).decode())
+            return text in "".join(shown)
+
+        try:
+            wait_for(lambda: appears("READY"))
+            for words, completed in [
+                ("dysweep sta", "dysweep status"),
+                ("dysweep status --sweep_id ", f"--sweep_id {sweep_id}"),
+                ("dysweep_run_resume --goal mi", "--goal minimize"),
+                ("dysweep_status --log ", f"--log {sweep_id}-0001"),
+            ]:
+                os.write(terminal, f"{words}\t".encode())
+                wait_for(lambda completed=completed: appears(completed))
+                os.write(terminal, b"\x15")
+        finally:
+            shell.kill()
+            os.close(terminal)
 
 
 def test_one_command_has_them_all(start, capsys):

@@ -4,12 +4,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import helpers
 import pytest
 from helpers import SCRIPTS
 
 from dysweep import DirectoryError, cli, dysweep_run_resume
 from dysweep.directory.runs import State
-from dysweep.directory.sweep import SweepDirectory
 
 CONFIG = """
 default_root_dir: disk/logs
@@ -157,7 +157,7 @@ def test_a_directory_damaged_by_hand_loses_at_most_the_damaged_run(caplog, file,
         raise ValueError
 
     dysweep_run_resume(function=fails, sweep_id=sweep_id, raise_errors=False)
-    directory = SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
+    directory = helpers.directory(sweep_id)
     [damaged, *others] = directory.runs()
     spoil(damaged.path / file, damage)
     caplog.clear()

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import helpers
 import pytest
 
 from dysweep import cli
 from dysweep.directory.runs import State
-from dysweep.directory.sweep import SweepDirectory
 
 DATA = Path(__file__).parent.parent / "tutorials/quickstart/iris.csv"
 CONFIG = f"""
@@ -86,7 +86,7 @@ def train_until_all_have_finished(capsys):
     assert cli.run_resume([*WORK, sweep_id, *options]) == 1
     assert "RuntimeError: out of memory" in capsys.readouterr().err
     assert cli.run_resume([*WORK, sweep_id, *options, "--resume"]) == 0
-    runs = list(SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}").runs())
+    runs = list(helpers.directory(sweep_id).runs())
     assert [run.state() for run in runs] == [State.FINISHED] * 2
     assert all(0.3 < run.last_attempt().end().metrics["accuracy"] <= 1 for run in runs)
     assert not Path("wandb").exists() and not Path("lightning_logs").exists()

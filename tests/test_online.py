@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import wandb
-from helpers import wait_for
+from helpers import create, directory, run, states, wait_for
 from wandb_server import Fault
 from wandb_server.backend import Run, Sweep
 
 from dysweep import TrackingError, cli, dysweep_run_resume
 from dysweep.directory.runs import State
-from dysweep.directory.sweep import SweepDirectory
 
 CONFIG = """
 project: study
@@ -82,23 +81,6 @@ def files(own_folder):
     (own_folder / "plain_agent.py").write_text(PLAIN_AGENT)
 
 
-def create(capsys):
-    assert cli.create(["-c", "config.yaml"]) == 0
-    return capsys.readouterr().out.strip()
-
-
-def run(function, sweep_id, *arguments):
-    return cli.run_resume([*FUNCTION, function, "--sweep_id", sweep_id, *arguments])
-
-
-def directory(sweep_id):
-    return SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
-
-
-def states(sweep_id):
-    return Counter(str(run.state()) for run in directory(sweep_id).runs())
-
-
 def test_the_commands_of_the_readme_work_online(server, start):
     process = start("dysweep_create", "-c", "config.yaml")
     out, err = process.communicate()
@@ -121,12 +103,12 @@ def test_the_commands_of_the_readme_work_online(server, start):
     assert sorted(points) == [(0.001, "digits"), (0.001, "pictures"), (1, "digits"), (1, "pictures")]
     assert Counter(run.state for run in runs) == {"finished": 3, "failed": 1}
     assert all(run.steps == [0, 1, 2] for run in runs)
-    for run in runs:
-        kind = {"digits": "mnist", "pictures": "cifar10"}[run.values["dataset"]]
-        assert run.values["dy_config"]["dataset"]["type"] == kind
-        stored = directory(sweep_id).run(run.name)
-        assert stored.config() == {"lr": run.values["lr"], "dataset": {"type": kind, "options": {}}}
-        assert stored.state() == run.state
+    for each in runs:
+        kind = {"digits": "mnist", "pictures": "cifar10"}[each.values["dataset"]]
+        assert each.values["dy_config"]["dataset"]["type"] == kind
+        stored = directory(sweep_id).run(each.name)
+        assert stored.config() == {"lr": each.values["lr"], "dataset": {"type": kind, "options": {}}}
+        assert stored.state() == each.state
 
     [failed] = [run for run in runs if run.state == "failed"]
     server.requests.clear()
@@ -207,7 +189,7 @@ def test_what_a_process_does_with_wandb_itself_stays_as_it_was(server, monkeypat
 
 def test_the_tree_can_be_filtered_in_wandb(server, capsys):
     sweep_id = create(capsys)
-    assert run("trains", sweep_id, "--count", "3") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--count", "3") == 0
     runs = wandb.Api().runs("researcher/study", filters={"config.dy_config.value.dataset.type": "cifar10"})
     assert [each.config["dataset"] for each in runs] == ["pictures"]
 
@@ -229,11 +211,11 @@ def test_functions_run_in_the_thread_that_calls_and_the_environment_stays_as_it_
 
 def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
     sweep_id = create(capsys)
-    assert run("fails_once", sweep_id, "--count", "3") == 1
+    assert run("fails_once", "--sweep_id", sweep_id, "--count", "3") == 1
     [failed] = [each for each in server.backend.runs_of(sweep_id) if each.state == "failed"]
     shutil.rmtree("dysweep_logs")
     path = f"researcher/study/{sweep_id}"
-    assert run("trains", path, "--rerun_id", failed.name, "--resume", "True") == 0
+    assert run("trains", "--sweep_id", path, "--rerun_id", failed.name, "--resume", "True") == 0
     assert (failed.state, failed.sweep, failed.steps) == ("finished", sweep_id, [0, 1, 2, 3, 4, 5])
     stored = directory(sweep_id).run(failed.name)
     assert stored.config() == {"lr": 0.001, "dataset": {"type": "mnist", "options": {}}}
@@ -242,7 +224,7 @@ def test_a_machine_that_has_only_the_runs_id_goes_on_with_it(server, capsys):
         ("nowhere", "nowhere: unknown run in W&B's project researcher/study"),
         (f"dysweep-{sweep_id}", "is not a run of the sweep"),
     ]:
-        assert run("trains", path, "--rerun_id", run_id) == 1
+        assert run("trains", "--sweep_id", path, "--rerun_id", run_id) == 1
         assert message in capsys.readouterr().err
 
 
@@ -271,11 +253,11 @@ def test_what_another_process_has_resumed_is_not_executed_again_when_wandb_queue
     wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
     agent.send_signal(signal.SIGTERM)
     agent.communicate()
-    assert run("waits", sweep_id, "--resume") == 0
+    assert run("waits", "--sweep_id", sweep_id, "--resume") == 0
     [done] = server.backend.runs_of(sweep_id)
     assert server.backend.sweeps[sweep_id].requeued == [done.name]
     capsys.readouterr()
-    assert run("trains", sweep_id, "--count", "1") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--count", "1") == 0
     assert f"{done.name}: W&B hands it out again, but it is finished" in capsys.readouterr().err
     assert (done.state, done.steps) == ("finished", [0, 1, 2, 3, 4, 5])
 
@@ -286,7 +268,7 @@ def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys,
     sweep_id = create(capsys)
     work = [*FUNCTION, "waits", "--sweep_id", sweep_id, "--count", "1"]
     if resumed:
-        assert run("fails_once", sweep_id, "--count", "3") == 1
+        assert run("fails_once", "--sweep_id", sweep_id, "--count", "3") == 1
         work[-2:] = ["--resume", "True"]
     agent = start("dysweep_run_resume", *work)
     [started] = wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
@@ -296,7 +278,7 @@ def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys,
     assert agent.returncode == 1 and "killed" in err and "Traceback" not in err
     assert stopped.state == ("killed" if server.backend.unknown.stopped_is_killed else "failed")
     assert directory(sweep_id).run(stopped.name).state() is State.KILLED
-    assert run("trains", sweep_id, "--resume") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--resume") == 0
     assert "no run to resume" in capsys.readouterr().err
 
 
@@ -317,13 +299,13 @@ def test_wandb_is_told_from_the_start_that_runs_may_be_preempted(server, start, 
 
 def test_processes_that_resume_at_once_execute_each_run_once(server, start, capsys):
     sweep_id = create(capsys)
-    assert run("fails_once", sweep_id) == 1
+    assert run("fails_once", "--sweep_id", sweep_id) == 1
     for each in list(directory(sweep_id).runs())[:3]:
         shutil.rmtree(each.attempts_path)  # as if their claims had been lost with a power failure
     work = [*FUNCTION, "trains", "--sweep_id", sweep_id, "--resume", "True"]
     processes = [start("dysweep_run_resume", *work) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    assert states(sweep_id) == {"finished": 4}
+    assert Counter(states(sweep_id)) == {"finished": 4}
 
 
 def test_runs_go_on_while_the_server_is_out_of_order(server, capsys):
@@ -331,7 +313,7 @@ def test_runs_go_on_while_the_server_is_out_of_order(server, capsys):
     for operation in ("Heartbeat", "UpsertBucket", "file_stream", "RunResumeStatus"):
         server.faults.append(Fault(operation, times=1, status=500))
         server.faults.append(Fault(operation, times=1, status=429))
-    assert run("trains", sweep_id, "--count", "2") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--count", "2") == 0
     assert [fault.times for fault in server.faults] == [0] * 8
     assert [(each.state, each.steps) for each in server.backend.runs_of(sweep_id)] == [
         ("finished", [0, 1, 2])
@@ -351,7 +333,7 @@ def test_an_agent_that_waits_for_work_ends_when_it_is_told_to(server, start, cap
 def test_an_agent_that_is_stopped_between_two_runs_leaves_none_behind(server, start, capsys):
     sweep_id = create(capsys)
     agent = start("dysweep_run_resume", *FUNCTION, "trains", "--sweep_id", sweep_id)
-    wait_for(lambda: states(sweep_id)["finished"])
+    wait_for(lambda: Counter(states(sweep_id))["finished"])
     agent.send_signal(signal.SIGTERM)
     assert agent.wait() == 128 + signal.SIGTERM
     given_out = {each.name: each.state for each in server.backend.runs_of(sweep_id)}
@@ -363,10 +345,10 @@ def test_what_wandb_has_given_out_and_nobody_has_started_is_resumed(server, caps
     sweep_id = create(capsys)
     lost = server.backend.add_agent(server.backend.sweeps[sweep_id])
     [command] = server.backend.next_command(lost.name, {})  # its answer was lost on the way
-    assert run("trains", sweep_id, "--resume") == 0  # it may be on its way still
+    assert run("trains", "--sweep_id", sweep_id, "--resume") == 0  # it may be on its way still
     assert "no run to resume" in capsys.readouterr().err
     time.sleep(1)
-    assert run("trains", sweep_id, "--resume", "--lease", "1") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--resume", "--lease", "1") == 0
     assert [(each.name, each.state) for each in server.backend.runs_of(sweep_id)] == [
         (command["run_id"], "finished")
     ]
@@ -377,7 +359,7 @@ def test_what_nobody_had_started_and_fails_now_is_not_resumed_by_the_same_comman
     lost = server.backend.add_agent(server.backend.sweeps[sweep_id])
     server.backend.next_command(lost.name, {})
     time.sleep(1)
-    assert run("always_fails", sweep_id, "--resume", "--lease", "1") == 1
+    assert run("always_fails", "--sweep_id", sweep_id, "--resume", "--lease", "1") == 1
     [record] = directory(sweep_id).runs()
     assert (record.state(), record.last_attempt().number) == (State.FAILED, 1)
 
@@ -390,10 +372,10 @@ def test_wandb_hears_of_a_run_whose_config_cannot_be_made(server, capsys):
     )
     sweep_id = create(capsys)
     server.backend.sweeps[sweep_id].config["run_cap"] = 4
-    assert run("trains", sweep_id) == 1
+    assert run("trains", "--sweep_id", sweep_id) == 1
     assert "index 0 is out of range for a list of 0" in capsys.readouterr().err
     assert Counter(each.state for each in server.backend.runs_of(sweep_id)) == {"finished": 3, "failed": 1}
-    assert states(sweep_id) == {"finished": 3, "failed": 1}
+    assert Counter(states(sweep_id)) == {"finished": 3, "failed": 1}
 
 
 def test_no_run_is_lost_or_doubled_while_the_server_fails_and_is_started_again(server, start, capsys):
@@ -406,24 +388,24 @@ def test_no_run_is_lost_or_doubled_while_the_server_fails_and_is_started_again(s
         server.faults.append(Fault(operation, done=True))  # done, and the reply is lost
     work = [*FUNCTION, "trains", "--sweep_id", sweep_id, "--recover", "--lease", "2"]
     agents = [start("dysweep_run_resume", *work) for _ in range(2)]
-    wait_for(lambda: states(sweep_id)["finished"] >= 2)
+    wait_for(lambda: Counter(states(sweep_id))["finished"] >= 2)
     server.stop()
     time.sleep(3)
     server.start()
     assert [agent.wait() for agent in agents] == [0, 0]
     assert all(fault.times == 0 for fault in server.faults)
-    assert run("trains", sweep_id, "--resume", "--lease", "1") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--resume", "--lease", "1") == 0
     runs = server.backend.runs_of(sweep_id)
     assert len({(each.values["lr"], each.values["dataset"]) for each in runs}) == len(runs) == 6
-    assert {each.state for each in runs} == {"finished"} and states(sweep_id) == {"finished": 6}
+    assert {each.state for each in runs} == {"finished"} and Counter(states(sweep_id)) == {"finished": 6}
     assert all(each.steps == [0, 1, 2] for each in runs)
     assert all(each.last_attempt().number == 1 for each in directory(sweep_id).runs())
 
 
 def test_the_api_key_is_in_no_file(server, capsys):
     sweep_id = create(capsys)
-    assert run("fails_once", sweep_id, "--count", "3") == 1
-    assert run("fails_once", sweep_id, "--resume") == 0
+    assert run("fails_once", "--sweep_id", sweep_id, "--count", "3") == 1
+    assert run("fails_once", "--sweep_id", sweep_id, "--resume") == 0
     key = server.environment["WANDB_API_KEY"].encode()
     files = [path for path in Path().rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(files) > 30 and [path for path in files if key in path.read_bytes()] == []
@@ -473,7 +455,7 @@ def test_what_prevents_a_sweep_is_one_line_and_nothing_is_made(
 def test_a_sweep_that_cannot_be_worked_on_is_one_line(server, capsys):
     sweep_id = create(capsys)
     del server.backend.sweeps[sweep_id]
-    assert run("trains", sweep_id) == 1
+    assert run("trains", "--sweep_id", sweep_id) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and f"W&B does not serve the sweep researcher/study/{sweep_id}" in err
     server.backend.sweeps["foreign"] = Sweep("researcher", "study", "foreign", {"method": "grid"})
@@ -483,7 +465,7 @@ def test_a_sweep_that_cannot_be_worked_on_is_one_line(server, capsys):
         ("nobody/study/nothing", "entity nobody not found"),
         ("nothing", "one that W&B serves is found by entity/project/id"),
     ]:
-        assert run("trains", path) == 1
+        assert run("trains", "--sweep_id", path) == 1
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and message in err
     assert os.listdir("dysweep_logs") == [f"checkpoints-{sweep_id}"]
@@ -494,7 +476,7 @@ def test_a_sweep_that_cannot_be_worked_on_is_one_line(server, capsys):
 def test_an_online_sweep_is_not_worked_on_offline(server, capsys, monkeypatch):
     sweep_id = create(capsys)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert run("trains", sweep_id) == 2
+    assert run("trains", "--sweep_id", sweep_id) == 2
     assert "unset WANDB_MODE" in capsys.readouterr().err
 
 
@@ -504,7 +486,7 @@ def test_random_search_is_served_until_run_cap(server, capsys):
         "  parameters: {lr: {sweep: true, min: 0.0, max: 1.0}}\n"
     )
     sweep_id = create(capsys)
-    assert run("trains", sweep_id) == 0
+    assert run("trains", "--sweep_id", sweep_id) == 0
     configs = [each.config() for each in directory(sweep_id).runs()]
     assert len(configs) == 2 and all(0 <= config["lr"] <= 1 for config in configs)
 
@@ -569,14 +551,14 @@ def test_what_was_killed_in_the_middle_does_not_keep_the_others_from_wandb(
     wait_for(lambda: list(Path("dysweep_logs").glob("*/runs/*/checkpoint/started")))
     os.killpg(agent.pid, signal.SIGKILL)
     agent.communicate()
-    assert run("trains", sweep_id, "--count", "2") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--count", "2") == 0
     [cut_off, other, *_] = [each for each in directory(sweep_id).runs()]
     [file] = other.path.glob("wandb/offline-run-*/*.wandb")
     file.write_bytes(file.read_bytes()[:-20])
     capsys.readouterr()
     assert cli.sync(["--sweep_id", sweep_id]) == 0
     assert f"{file.parent}: not taken whole: its end is missing" in capsys.readouterr().err
-    assert run("trains", sweep_id, "--resume") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--resume") == 0
     assert cli.sync(["--sweep_id", sweep_id]) == 0
     [sweep] = server.backend.sweeps.values()
     assert sweep.entity == "team"
@@ -595,8 +577,8 @@ def test_what_was_killed_in_the_middle_does_not_keep_the_others_from_wandb(
 def test_resumed_offline_runs_are_synced_as_one_run(server, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     sweep_id = create(capsys)
-    assert run("fails_once", sweep_id) == 1
-    assert run("fails_once", sweep_id, "--resume") == 0
+    assert run("fails_once", "--sweep_id", sweep_id) == 1
+    assert run("fails_once", "--sweep_id", sweep_id, "--resume") == 0
     assert cli.sync(["--sweep_id", sweep_id]) == 0
     steps = {each.name: each.steps for each in server.backend.runs.values()}
     assert sorted(steps.values()) == [[0, 1, 2]] * 3 + [[0, 1, 2, 3, 4, 5]]
@@ -611,7 +593,7 @@ def test_sync_says_what_is_in_its_way(server, start, capsys, monkeypatch):
     sweep_id = create(capsys)
     assert cli.sync(["--sweep_id", sweep_id]) == 2
     assert "no run has ended yet" in capsys.readouterr().err
-    assert run("trains", sweep_id, "--count", "1") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--count", "1") == 0
     monkeypatch.delenv("WANDB_API_KEY")
     process = start("dysweep_sync", "--sweep_id", sweep_id)
     _, err = process.communicate()
@@ -632,7 +614,7 @@ def test_numbers_that_json_loses_are_served_once_and_arrive_as_they_are(
     sweep_id = create(capsys)
     sent = server.backend.sweeps[sweep_id].config["parameters"]
     assert sent == {"seed": {"values": [str(2**70), str(2**53 + 1), "inf", 7]}}
-    assert run("trains_nothing", sweep_id, "-c", "config.yaml") == 0
+    assert run("trains_nothing", "--sweep_id", sweep_id, "-c", "config.yaml") == 0
     assert "not used" not in capsys.readouterr().err
     configs = [each.config() for each in directory(sweep_id).runs()]
     assert Counter(config["seed"] for config in configs) == Counter([2**70, 2**53 + 1, float("inf"), 7])

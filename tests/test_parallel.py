@@ -10,13 +10,13 @@ import sys
 import threading
 from pathlib import Path
 
+import helpers
 import pytest
 import wandb
 from jsonargparse import ArgumentParser
 
 import dysweep
 from dysweep import ConfigError, FunctionError, NotFoundError, ResumableSweepConfig, dysweep_run_resume
-from dysweep.directory.sweep import SweepDirectory
 
 BASE = {"lr": 0.1, "model": {"class_path": "Net", "init_args": {}}}
 SPACE = {
@@ -27,10 +27,6 @@ SPACE = {
 
 def created(**settings):
     return dysweep_run_resume(base_config=BASE, sweep_configuration=SPACE, **settings)
-
-
-def run_of(sweep_id, number=1):
-    return SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}").run(f"{sweep_id}-{number:04d}")
 
 
 def test_settings_come_in_every_form_and_are_never_changed():
@@ -44,8 +40,8 @@ def test_settings_come_in_every_form_and_are_never_changed():
         sweep_id = dysweep_run_resume(conf, run_name="overridden-{lr}")
         dysweep_run_resume(conf, lambda config, checkpoint_dir: None, sweep_id=sweep_id, count=1)
         assert conf == before
-        assert run_of(sweep_id).record()["assignment"] == {"lr": 0.001, "model": "net"}
-    assert run_of(sweep_id).record()["name"] == "overridden-0.001"
+        assert helpers.run_of(sweep_id).record()["assignment"] == {"lr": 0.001, "model": "net"}
+    assert helpers.run_of(sweep_id).record()["name"] == "overridden-0.001"
 
 
 def test_a_single_run_gives_the_value_or_the_error_of_the_function():
@@ -104,7 +100,7 @@ def test_a_function_may_change_the_working_directory():
 
     dysweep_run_resume(function=function, sweep_id=sweep_id)
     os.chdir(root)
-    assert {run_of(sweep_id, number).state() for number in (1, 2)} == {"finished"}
+    assert {helpers.run_of(sweep_id, number).state() for number in (1, 2)} == {"finished"}
 
 
 def test_the_wandb_run_carries_the_assignment_the_tree_and_the_sweep():
@@ -150,7 +146,7 @@ def test_final_metrics_are_recorded_whoever_ends_the_wandb_run(function):
     sweep_id = created()
     dysweep_run_resume(function=function, sweep_id=sweep_id)
     for number in (1, 2):
-        run = run_of(sweep_id, number)
+        run = helpers.run_of(sweep_id, number)
         assert run.last_attempt().end().metrics == {"loss": 0.5, "val.acc": 0.75}
         assert list((run.path / "wandb").glob(f"offline-run-*-{run.run_id}"))
     assert wandb.run is None
@@ -164,7 +160,7 @@ def test_sys_exit_in_the_function_counts_by_its_code(code, outcome):
     dysweep_run_resume(
         function=lambda config, checkpoint_dir: sys.exit(code), sweep_id=sweep_id, raise_errors=False
     )
-    assert run_of(sweep_id, 2).state() == outcome
+    assert helpers.run_of(sweep_id, 2).state() == outcome
 
 
 @pytest.mark.processes
@@ -184,7 +180,7 @@ def test_in_a_notebook_too_the_functions_own_init_gives_the_active_run(tmp_path)
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     [sweep_id] = [path.name.removeprefix("checkpoints-") for path in Path("dysweep_logs").iterdir()]
     assert shown.stdout.split() == [f"{sweep_id}-0001", f"{sweep_id}-0002"]
-    assert run_of(sweep_id, 2).last_attempt().end().metrics == {"loss": 0.5}
+    assert helpers.run_of(sweep_id, 2).last_attempt().end().metrics == {"loss": 0.5}
 
 
 @pytest.mark.processes
@@ -213,7 +209,7 @@ def test_a_killed_child_of_a_process_that_uses_wandb_leaves_its_run_free(tmp_pat
         )
         child.start()
         child.join()
-    assert run_of(sweep_id).state() == "finished"
+    assert helpers.run_of(sweep_id).state() == "finished"
 
 
 def test_a_keyboard_interrupt_ends_the_agent():
@@ -223,9 +219,9 @@ def test_a_keyboard_interrupt_ends_the_agent():
     sweep_id = created()
     with pytest.raises(dysweep.Preempted):
         dysweep_run_resume(function=function, sweep_id=sweep_id)
-    assert run_of(sweep_id).state() == "preempted"
+    assert helpers.run_of(sweep_id).state() == "preempted"
     with pytest.raises(NotFoundError, match="unknown run"):
-        run_of(sweep_id, 2)
+        helpers.run_of(sweep_id, 2)
 
 
 def test_what_the_function_prints_is_in_the_log_and_on_its_own_streams(capsys):
@@ -235,7 +231,7 @@ def test_what_the_function_prints_is_in_the_log_and_on_its_own_streams(capsys):
 
     sweep_id = created()
     dysweep_run_resume(function=function, sweep_id=sweep_id, count=1)
-    assert run_of(sweep_id).last_attempt().log_path.read_text() == "to stdout\nto stderr\n"
+    assert helpers.run_of(sweep_id).last_attempt().log_path.read_text() == "to stdout\nto stderr\n"
     out, err = capsys.readouterr()
     assert out == "to stdout\n" and "to stderr\n" in err
 
@@ -245,12 +241,12 @@ def test_the_name_changer_has_the_last_word(tmp_path, monkeypatch):
     sweep_id = created(run_name="lr{lr}")
     run = {"function": logs, "sweep_id": sweep_id, "count": 1}
     dysweep_run_resume(run_name_changer="naming_of_mine.better", **run)
-    assert run_of(sweep_id).record()["name"] == "lr0.001!"
+    assert helpers.run_of(sweep_id).record()["name"] == "lr0.001!"
     code = "lambda config, run_name: config['model']['class_path']"
     with pytest.raises(ConfigError, match="allow_eval"):
         dysweep_run_resume(run_name_changer=code, **run)
     dysweep_run_resume(run_name_changer=code, allow_eval=True, **run)
-    assert run_of(sweep_id, 2).record()["name"] == "Net"
+    assert helpers.run_of(sweep_id, 2).record()["name"] == "Net"
 
 
 def test_run_cap_and_count_limit_the_runs():
@@ -273,12 +269,17 @@ def test_a_run_whose_config_cannot_be_resolved_fails_and_the_others_go_on():
         sweep_configuration={name: {"sweep": True, "values": values} for name, values in swept.items()},
     )
     dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id)
-    assert [run_of(sweep_id, n).state() for n in (1, 2, 3, 4)] == ["finished", "failed", "finished", "failed"]
-    assert "allow_eval" in run_of(sweep_id, 2).last_attempt().end().error["message"]
+    assert [helpers.run_of(sweep_id, n).state() for n in (1, 2, 3, 4)] == [
+        "finished",
+        "failed",
+        "finished",
+        "failed",
+    ]
+    assert "allow_eval" in helpers.run_of(sweep_id, 2).last_attempt().end().error["message"]
     dysweep_run_resume(
         function=lambda config, checkpoint_dir: None, sweep_id=sweep_id, resume=True, allow_eval=True
     )
-    assert [run_of(sweep_id, n).state() for n in (2, 4)] == ["finished", "finished"]
+    assert [helpers.run_of(sweep_id, n).state() for n in (2, 4)] == ["finished", "finished"]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,11 @@ import threading
 import time
 from pathlib import Path
 
+import helpers
 import pytest
-from helpers import Process, wait_for
-from test_parallel import run_of
+from helpers import Process, run_of, wait_for
 
 from dysweep import ConfigError, dysweep_run_resume, open_sweep
-from dysweep.directory.sweep import SweepDirectory
 
 FUNCTIONS = """
 import hashlib, multiprocessing, os, signal, sys, threading, time
@@ -117,7 +116,7 @@ def agent(start, function, sweep_id, *arguments, **options):
 
 
 def attempts_of(sweep_id):
-    directory = SweepDirectory(Path("dysweep_logs") / f"checkpoints-{sweep_id}")
+    directory = helpers.directory(sweep_id)
     return {run.run_id: sorted(os.listdir(run.attempts_path)) for run in directory.runs()}
 
 

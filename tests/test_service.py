@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import wandb
-from helpers import wait_for
-from test_online import CONFIG, FUNCTION, FUNCTIONS, PLAIN_AGENT, create, directory, run, states
+from helpers import create, directory, run, states, wait_for
+from test_online import CONFIG, FUNCTION, FUNCTIONS, PLAIN_AGENT
 from wandb_server import Fault
 from wandb_server.backend import Backend, Refused
 from wandb_server.graphql import VIEWER, answer
@@ -35,7 +35,7 @@ def test_two_syncs_make_one_sweep_that_lists_its_runs_and_hands_out_nothing(
 ):
     monkeypatch.setenv("WANDB_MODE", "offline")
     sweep_id = create(capsys)
-    assert run("fails_once", sweep_id) == 1
+    assert run("fails_once", "--sweep_id", sweep_id) == 1
     for _ in range(2):
         assert cli.sync(["--sweep_id", sweep_id]) == 0
     [sweep] = server.backend.sweeps.values()
@@ -53,7 +53,7 @@ def test_a_sync_that_died_before_its_runs_were_in_the_sweep_goes_on_with_the_sam
 ):
     monkeypatch.setenv("WANDB_MODE", "offline")
     sweep_id = create(capsys)
-    assert run("trains", sweep_id) == 0
+    assert run("trains", "--sweep_id", sweep_id) == 0
     sync = start("dysweep_sync", "--sweep_id", sweep_id)
     kept = directory(sweep_id).sync_path
     wait_for(lambda: kept.exists() and "sweep_id" in kept.read_text())
@@ -66,44 +66,44 @@ def test_a_sync_that_died_before_its_runs_were_in_the_sweep_goes_on_with_the_sam
 
 def test_a_run_deleted_in_wandb_is_gone_and_the_others_go_on(server, capsys):
     sweep_id = create(capsys)
-    assert run("always_fails", sweep_id, "--count", "3") == 1
+    assert run("always_fails", "--sweep_id", sweep_id, "--count", "3") == 1
     [deleted, *others] = [each.run_id for each in directory(sweep_id).runs()]
     server.backend.delete_run(deleted)
     capsys.readouterr()
-    assert run("trains", sweep_id, "--resume") == 1
+    assert run("trains", "--sweep_id", sweep_id, "--resume") == 1
     err = capsys.readouterr().err
     assert err.count(f"{deleted}: it was deleted in W&B") == 1 and "2 runs finished, 1 not" in err
-    assert states(sweep_id) == {"gone": 1, "finished": 2}
-    assert run("trains", sweep_id, "--resume") == 0
+    assert Counter(states(sweep_id)) == {"gone": 1, "finished": 2}
+    assert run("trains", "--sweep_id", sweep_id, "--resume") == 0
     assert "no run to resume" in capsys.readouterr().err
-    assert run("trains", sweep_id, "--rerun_id", deleted) == 2
+    assert run("trains", "--sweep_id", sweep_id, "--rerun_id", deleted) == 2
     assert f"{deleted} was deleted in W&B" in capsys.readouterr().err
     assert cli.status(["--sweep_id", sweep_id]) == 0
     assert "2 pending  2 finished  1 gone" in capsys.readouterr().out
-    assert run("trains", sweep_id) == 0  # the grid hands its point out again
-    assert states(sweep_id) == {"gone": 1, "finished": 4}
+    assert run("trains", "--sweep_id", sweep_id) == 0  # the grid hands its point out again
+    assert Counter(states(sweep_id)) == {"gone": 1, "finished": 4}
     assert set(points(server, sweep_id).values()) == {1} and len(points(server, sweep_id)) == 4
     assert set(others) < {each.name for each in server.backend.runs_of(sweep_id)}
 
 
 def test_a_run_deleted_while_it_was_handed_out_is_gone_and_the_others_go_on(server, capsys):
     sweep_id = create(capsys)
-    assert run("always_fails", sweep_id, "--count", "1") == 1
+    assert run("always_fails", "--sweep_id", sweep_id, "--count", "1") == 1
     [first] = directory(sweep_id).runs()
     server.backend.delete_run(first.run_id)
-    assert run("trains", sweep_id, "--rerun", "failed") == 1
-    assert states(sweep_id) == {"gone": 1}
+    assert run("trains", "--sweep_id", sweep_id, "--rerun", "failed") == 1
+    assert Counter(states(sweep_id)) == {"gone": 1}
 
 
 def test_an_agent_ends_when_wandb_refuses_one_run_after_the_other(server, capsys):
     sweep_id = create(capsys)
     server.faults.append(Fault("UpsertBucket", times=1000, status=403))
-    assert run("trains", sweep_id) == 1
+    assert run("trains", "--sweep_id", sweep_id) == 1
     err = capsys.readouterr().err
     assert "W&B did not start the run" in err and "Traceback" not in err
-    assert states(sweep_id) == {"failed": 3}
+    assert Counter(states(sweep_id)) == {"failed": 3}
     server.faults.clear()
-    assert run("trains", sweep_id, "--resume") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--resume") == 0
 
 
 @pytest.mark.parametrize("more", [["--resume"], []])
@@ -115,7 +115,7 @@ def test_a_run_that_may_be_preempted_is_alive_in_wandb(server, start, capsys, mo
     [living] = server.backend.runs_of(sweep_id)
     elsewhere = ["--default_root_dir", "elsewhere"]
     path = f"researcher/study/{sweep_id}"
-    assert run("trains", path, "--rerun_id", living.name, *more, *elsewhere) == 2
+    assert run("trains", "--sweep_id", path, "--rerun_id", living.name, *more, *elsewhere) == 2
     assert f"W&B reports {living.name} as preempting" in capsys.readouterr().err
     agent.send_signal(signal.SIGTERM)
     assert agent.wait() == 128 + signal.SIGTERM
@@ -148,22 +148,33 @@ def test_a_run_that_waits_in_wandbs_queue_is_not_lost(server, capsys):
     [command] = server.backend.next_command(lost.name, {})
     server.backend.sweeps[sweep_id].queued = waiting
     time.sleep(1)
-    assert run("trains", sweep_id, "--resume", "--lease", "1") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--resume", "--lease", "1") == 0
     assert [each.run_id for each in directory(sweep_id).runs()] == [command["run_id"]]
     assert server.backend.run(queued).starts == 0
     assert (
-        run("trains", sweep_id, "--count", "1", "--default_root_dir", "elsewhere", "--project", "study") == 0
+        run(
+            "trains",
+            "--sweep_id",
+            sweep_id,
+            "--count",
+            "1",
+            "--default_root_dir",
+            "elsewhere",
+            "--project",
+            "study",
+        )
+        == 0
     )
     assert (server.backend.run(queued).starts, server.backend.run(queued).state) == (1, "finished")
 
 
 def test_a_run_that_is_queued_again_is_assigned_only_what_the_sweep_has_chosen(server, capsys):
     sweep_id = create(capsys)
-    assert run("always_fails", sweep_id, "--count", "1", "--mark_preempting") == 1
+    assert run("always_fails", "--sweep_id", sweep_id, "--count", "1", "--mark_preempting") == 1
     [preempted] = server.backend.runs_of(sweep_id)
     assert preempted.state == "preempted" and {"_wandb", "dy_config"} < preempted.config.keys()
     elsewhere = ["--default_root_dir", "elsewhere", "--count", "1"]
-    assert run("trains", f"researcher/study/{sweep_id}", *elsewhere) == 0
+    assert run("trains", "--sweep_id", f"researcher/study/{sweep_id}", *elsewhere) == 0
     assert "_wandb" not in capsys.readouterr().err
     [path] = Path("elsewhere").glob("*/runs/*/run.json")
     assert json.loads(path.read_text())["assignment"] == {"lr": 1, "dataset": "digits"}
@@ -173,22 +184,22 @@ def test_a_run_that_is_queued_again_is_assigned_only_what_the_sweep_has_chosen(s
 @pytest.mark.parametrize("resume", [["--resume"], []])
 def test_a_parameter_that_is_missing_in_wandb_is_an_error_and_never_the_bases_value(server, capsys, resume):
     sweep_id = create(capsys)
-    assert run("always_fails", sweep_id, "--count", "1") == 1
+    assert run("always_fails", "--sweep_id", sweep_id, "--count", "1") == 1
     [failed] = server.backend.runs_of(sweep_id)
     del failed.config["lr"]
     again = ["--rerun_id", failed.name, *resume, "--default_root_dir", "elsewhere"]
     capsys.readouterr()
-    assert run("trains", f"researcher/study/{sweep_id}", *again) == 1
+    assert run("trains", "--sweep_id", f"researcher/study/{sweep_id}", *again) == 1
     assert f"{failed.name}: its config in W&B lacks 'lr'" in capsys.readouterr().err
     assert failed.starts == 1 and not list(Path("elsewhere").glob("*/runs/*"))
 
 
 def test_a_run_that_wandb_hands_out_without_end_ends_the_agent_which_says_why(server, capsys):
     sweep_id = create(capsys)
-    assert run("trains", sweep_id, "--count", "1") == 0
+    assert run("trains", "--sweep_id", sweep_id, "--count", "1") == 0
     [done] = server.backend.runs_of(sweep_id)
     server.backend.sweeps[sweep_id].requeued = [done.name] * 50
-    assert run("trains", sweep_id) == 1
+    assert run("trains", "--sweep_id", sweep_id) == 1
     err = capsys.readouterr().err
     assert err.count(f"{done.name}: W&B hands it out again, but it is finished; left as it is") == 3
     assert f"{done.name}: W&B hands it out again and again" in err
@@ -205,7 +216,7 @@ def test_an_agent_that_wandb_limits_waits_and_goes_on(server, start, capsys):
     server.faults.clear()
     _, err = agent.communicate()
     assert agent.returncode == 0 and "cannot be reached" not in said + err
-    assert states(sweep_id) == {"finished": 2}
+    assert Counter(states(sweep_id)) == {"finished": 2}
 
 
 def test_what_wandb_limits_is_named_with_its_remedy(server, capsys):
