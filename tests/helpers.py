@@ -22,6 +22,11 @@ class Process(subprocess.Popen):
         return super().communicate(input, timeout)
 
 
+def own_lines(text):
+    """Return the lines that are not of W&B's SDK, which once told of each refused request."""
+    return [line for line in text.splitlines() if not line.startswith("wandb: ")]
+
+
 def wait_for(condition, seconds=LONGEST_WAIT):
     """Wait until a function returns something, and return that."""
     deadline = time.monotonic() + seconds

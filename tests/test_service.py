@@ -17,6 +17,7 @@ from wandb_server.graphql import VIEWER, answer
 
 from dysweep import cli
 from dysweep.directory.runs import State
+from dysweep.tracking.versions import HAS_FINISH_TIMEOUT
 
 
 @pytest.fixture(autouse=True)
@@ -247,3 +248,25 @@ def test_the_server_notes_a_request_or_an_answer_that_the_schema_does_not_allow(
     with pytest.raises(Refused):
         answer(Backend(), "", {"query": "query Viewer { viewer { id entity } }"}, deviations)
     assert "Cannot return null for non-nullable field User.id" in deviations.pop()
+
+
+@pytest.mark.skipif(not HAS_FINISH_TIMEOUT, reason="this SDK waits for an upload without bound")
+def test_a_run_does_not_wait_for_its_upload_without_bound_and_sync_uploads_the_rest(
+    server, capsys, monkeypatch
+):
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "1")
+    sweep_id = create(capsys)
+    server.faults.append(Fault("file_stream", times=1000, status=500))
+    assert run("trains", "--sweep_id", sweep_id, "--count", "1") == 0
+    [record] = directory(sweep_id).runs()
+    assert (
+        f"{record.run_id}: W&B has not got all of it in time; upload the rest: dysweep_sync"
+        in capsys.readouterr().err
+    )
+    assert record.state() is State.FINISHED and "loss" in record.last_attempt().end().metrics
+    server.faults.clear()
+    assert cli.sync(["--sweep_id", sweep_id]) == 0
+    uploaded = server.backend.run(record.run_id)
+    assert (uploaded.state, uploaded.steps, uploaded.sweep) == ("finished", [0, 1, 2], sweep_id)
+    assert cli.sync(["--sweep_id", sweep_id]) == 2
+    assert "where its runs are already" in capsys.readouterr().err

@@ -22,6 +22,7 @@ import yaml
 from dysweep.directory.sweep import SweepAddress
 from dysweep.errors import NotFoundError
 from dysweep.tracking.sdk import LimitError, fetch_run, quiet_sdk, sdk_errors
+from dysweep.tracking.versions import LISTS_AGENTS
 
 logger = logging.getLogger("dysweep")
 
@@ -191,7 +192,9 @@ def unstarted_runs(address: SweepAddress, known: Collection[str], seconds: float
 
 
 def _had_by_agents(sweep: Any, run_ids: Collection[str]) -> set[str]:
-    """Return the runs that agents have had, at least those asked for."""
+    """Return which runs an agent has had; all if the SDK cannot tell."""
+    if not LISTS_AGENTS:
+        return set(run_ids)
     had: set[str] = set()
     for agent in sweep.agents():
         had |= {run.id for run in agent.runs()}

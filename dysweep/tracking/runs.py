@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,16 +19,27 @@ from wandb.sdk import wandb_helper
 from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep, SweepAddress
 from dysweep.text import short, short_value
+from dysweep.tracking.metrics import final_summary, numbers
 from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
+from dysweep.tracking.upload import mark_not_uploaded
+from dysweep.tracking.versions import (
+    HAS_FINISH_TIMEOUT,
+    HAS_STOP_FUNCTION,
+    RESUMES_OFFLINE,
+    last_offline_step,
+)
 
 logger = logging.getLogger("dysweep")
 
 _DATA_DIR = "WANDB_DATA_DIR"
+_FINISH_TIMEOUT = "WANDB_FINISH_TIMEOUT"
+_LONGEST_FINISH = (
+    1800  # seconds that the end of a run waits for its upload, unless the variable says otherwise
+)
 _LIVE = ("sync_tensorboard", "tensorboard", "monitor_gym")
 _TAKEN = ("name", "tags", "notes", "job_type", "group", *_LIVE)
 _CONFIG = ("config", "config_exclude_keys", "config_include_keys")
 _WITHOUT_WORD = (*_CONFIG, "reinit", "resume", "force", "anonymous", "allow_val_change")
-_AGGREGATES = frozenset(["min", "max", "mean", "best", "first", "last", "sum"])
 _KINDS = {str: "text", bool: "a boolean", list: "a list", type(None): "null"}
 _said: set[str] = set()
 _searched: set[str] = set()
@@ -73,7 +85,13 @@ class TrackedRun:
         if name:
             self._place["name"] = name
         if sweep.online:
-            self._settings |= {"mode": "online", "sweep_id": sweep.sweep_id, "stop_fn": when_stopped}
+            self._settings |= {"mode": "online", "sweep_id": sweep.sweep_id}
+            if HAS_STOP_FUNCTION:
+                self._settings["stop_fn"] = when_stopped
+            if HAS_FINISH_TIMEOUT:
+                self._settings["finish_timeout_raises"] = True
+                if _FINISH_TIMEOUT not in os.environ:
+                    self._settings["finish_timeout"] = _LONGEST_FINISH
         else:
             self._settings["mode"] = "offline"
             self._place["group"] = sweep.sweep_id
@@ -98,9 +116,13 @@ class TrackedRun:
             **{**self._given, **self._place},
             config={**config, **self._locked},
             dir=self._folder,
-            resume=resume,
+            resume=resume if self._online or RESUMES_OFFLINE else None,
             settings=wandb.Settings(**self._settings),
         )
+        if resume and not self._online and not RESUMES_OFFLINE:
+            last = last_offline_step(self._folder)
+            if last is not None:
+                run.log({}, step=last + 1, commit=False)
         # As under W&B's own agent, config.update() in the function does not change what the sweep has chosen.
         config_of_run: Any = run.config
         # update_locked is what the SDK's own sweeps use; it is not in its public documentation (0.31).
@@ -254,6 +276,10 @@ class TrackedRun:
             if preempted:
                 self.mark_preempted()
             self.run.finish(exit_code=exit_code)
+        except TimeoutError:  # the SDK has stopped waiting for its upload
+            mark_not_uploaded(Path(self.run.dir).parent)
+            rest = f"dysweep_sync --sweep_id {self._settings['sweep_id']}"
+            logger.warning("%s: W&B has not got all of it in time; upload the rest: %s", self.run.id, rest)
         except Exception as error:  # for example its process was killed, as memory ran out
             reason = str(error) or type(error).__name__
             logger.warning(
@@ -262,8 +288,8 @@ class TrackedRun:
             _leave_service()
         metrics: dict[str, float] = {}
         for run in (*self._ended, self.run):
-            summary = _final_summary(run)
-            metrics |= _numbers(summary)
+            summary = final_summary(run)
+            metrics |= numbers(summary)
             self.other_values |= {
                 key: _KINDS[type(value)]
                 for key, value in summary.items()
@@ -346,31 +372,3 @@ def _leave_service() -> None:
     except Exception as error:  # it tells the one that is dead; wandb 0.31 raises ConnectionResetError
         logger.debug("%r", error)
     wandb.run = None  # otherwise wandb.agent finishes it once more, which raises in its thread
-
-
-def _final_summary(run: wandb.Run) -> dict[str, Any]:
-    # A finished run keeps its summary, but the SDK's public `run.summary` does not give it any more.
-    from wandb.sdk.lib import proto_util
-
-    response = getattr(run, "_final_summary", None)
-    return proto_util.dict_from_proto_list(response.item) if response is not None else {}
-
-
-def _numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers that people have logged: no sizes of media, no strings.
-
-    What `define_metric(name, summary="max")` has kept is `name.max`, and `name` too if it is the only one.
-    """
-    numbers: dict[str, float] = {}
-    for key, value in summary.items():
-        if not prefix and key.startswith("_"):
-            continue
-        if isinstance(value, Mapping):
-            if "_type" not in value:
-                nested = _numbers(value, f"{prefix}{key}.")
-                if len(nested) == 1 and value.keys() <= _AGGREGATES:
-                    numbers[prefix + key] = next(iter(nested.values()))
-                numbers |= nested
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            numbers[prefix + key] = value
-    return numbers

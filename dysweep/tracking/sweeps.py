@@ -16,6 +16,7 @@ from dysweep.directory.legacy import OldSweep, sweep_of_metadata
 from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.tracking.sdk import ENTITY, PROJECT, fetch_run, quiet_sdk, sdk_errors, wandb_command
+from dysweep.tracking.versions import app_url
 
 _HINT = "dysweep_run_resume --package PACKAGE --function FUNCTION --sweep_id"
 # What `wandb agent ID` executes, which knows nothing of trees: a word on what to type instead.
@@ -55,12 +56,12 @@ def create_sweep(configuration: Mapping[str, Any], entity: str | None, project: 
 
 def page_of(address: SweepAddress) -> str:
     """Return the address of a sweep's page in W&B."""
-    return f"{wandb.setup().settings.app_url}/{address.place}/sweeps/{address.sweep_id}"
+    return f"{app_url()}/{address.place}/sweeps/{address.sweep_id}"
 
 
 def page_of_run(address: SweepAddress, run_id: str) -> str:
     """Return the address of the page of a sweep's run in W&B."""
-    return f"{wandb.setup().settings.app_url}/{address.place}/runs/{run_id}"
+    return f"{app_url()}/{address.place}/runs/{run_id}"
 
 
 def stop_sweep(address: SweepAddress) -> bool:

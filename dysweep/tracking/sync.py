@@ -1,12 +1,11 @@
-"""Takes an offline sweep to W&B: uploads its runs, and makes a sweep there that holds them."""
+"""Takes to W&B what it has not got: an offline sweep with its runs, or the rest of an online sweep's runs."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,15 +21,14 @@ from dysweep.errors import ConfigError, DirectoryError, TrackingError
 from dysweep.files import publish_json, read_json, replace_json
 from dysweep.text import counted
 from dysweep.tracking.runs import tell_end
-from dysweep.tracking.sdk import log_in, quiet_sdk, sdk_errors, wandb_command
+from dysweep.tracking.sdk import log_in, quiet_sdk, sdk_errors
 from dysweep.tracking.sweeps import create_sweep
+from dysweep.tracking.upload import folders_to_upload, upload
 
 logger = logging.getLogger("dysweep")
 
 _FOLDERS_AT_A_TIME = 100
 _AT_ONCE = 8  # each waits for W&B most of its second
-_CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
-_HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
 
 
 def sync(directory: SweepDirectory, entity: str | None, project: str | None, lease: float) -> SweepAddress:
@@ -48,12 +46,12 @@ def sync(directory: SweepDirectory, entity: str | None, project: str | None, lea
         the sweep in W&B.
 
     Raises:
-        ConfigError: W&B serves the sweep itself, no run has ended, or another process is at it.
+        ConfigError: there is nothing to upload, or another process is at it.
         TrackingError: W&B did not take the runs or the sweep.
     """
     sweep = directory.sweep
     if sweep.online:
-        raise ConfigError(f"sweep_id: {sweep.sweep_id} is served by W&B, where its runs are already")
+        return _upload_the_rest(directory)
     with _alone(directory.sync_path.with_suffix(".lock")):
         ended = _ended_runs(directory, lease)
         if not ended:
@@ -62,6 +60,19 @@ def sync(directory: SweepDirectory, entity: str | None, project: str | None, lea
         logger.info("%s to %s", counted(len(ended), "run"), place.place)
         _upload([folder for folders in ended.values() for folder in folders], place)
         return _sweep_with(directory, place, list(ended))
+
+
+def _upload_the_rest(directory: SweepDirectory) -> SweepAddress:
+    """Upload of an online sweep what its runs' ends did not wait for."""
+    address = directory.sweep.address
+    folders = [folder for run in directory.runs() for folder in folders_to_upload(run.path)]
+    if not folders:
+        raise ConfigError(f"sweep_id: {address.sweep_id} is served by W&B, where its runs are already")
+    with _alone(directory.sync_path.with_suffix(".lock")):
+        log_in(address.entity)
+        logger.info("%s to %s", counted(len(folders), "run"), address.place)
+        _upload(folders, address)
+    return address
 
 
 @contextmanager
@@ -174,46 +185,6 @@ def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunD
 def _is_outside(run: RunDirectory, sweep_id: str, listed_sweep: str | None, listed_state: str) -> bool:
     """Return whether a run has to be put into the sweep, or was while this was interrupted."""
     return listed_sweep != sweep_id or (run.state() is State.FINISHED and listed_state != State.FINISHED)
-
-
-def folders_to_upload(directory: Path) -> list[Path]:
-    """List the offline W&B runs below a directory that are not in W&B yet, each a folder, oldest first."""
-    return [
-        folder
-        for folder in sorted(directory.glob("wandb/offline-run-*"))
-        if any(file.stat().st_size > _HEADER_BYTES for file in folder.glob("*.wandb")) and _waits(folder)
-    ]
-
-
-def _waits(folder: Path) -> bool:
-    return not any(folder.glob("*.wandb.synced"))
-
-
-def upload(folders: Sequence[Path], place: SweepAddress) -> list[tuple[Path, str]]:
-    """Upload offline W&B runs.
-
-    Args:
-        folders: their folders.
-        place: the entity and project.
-
-    Returns:
-        the folders of which W&B did not take everything, each with the reason.
-    """
-    owner = [] if place.entity is None else ["--entity", place.entity]
-    shown = wandb_command("sync", "--project", place.project, *owner, *map(str, folders))
-    cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
-    problems = []
-    for folder in filter(_waits, folders):
-        if folder.name in cut_off:
-            problems.append((folder, "its end is missing, as its process was killed; W&B has the rest"))
-            # `wandb sync` marks what it has sent in this way.
-            for file in folder.glob("*.wandb"):  # what can be read must not be sent again
-                file.with_name(f"{file.name}.synced").touch()
-        elif len(folders) > 1:  # one that cannot be read at all keeps the others from being sent
-            problems += upload([folder], place)
-        else:
-            problems.append((folder, " ".join(shown.stdout.split())[-300:]))
-    return problems
 
 
 def runs_of_group(place: SweepAddress, group: str) -> dict[str, tuple[str | None, str]]:

@@ -1,0 +1,61 @@
+"""What the releases of W&B's SDK can do, each looked up here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+VERSION = tuple(int(number) for number in re.findall(r"\d+", wandb.__version__)[:3])
+
+# `Settings(stop_fn=)`: without it W&B's stop button sends SIGINT, and the run counts as preempted.
+HAS_STOP_FUNCTION = VERSION >= (0, 26, 1)
+# `Sweep.agents()`: without it a run in W&B's queue cannot be told from one whose agent has died.
+LISTS_AGENTS = VERSION >= (0, 26)
+# `Settings(finish_timeout=)`: without it the end of a run waits for its upload without bound.
+HAS_FINISH_TIMEOUT = VERSION >= (0, 27)
+# `wandb sync` puts a later segment of a run behind the earlier ones; without it only with `--append`, which
+# in turn does nothing for a run that W&B does not have yet.
+SYNC_APPENDS = VERSION >= (0, 28)
+# `wandb.init(resume=)` offline: without it a later segment counts its steps from 0 again.
+RESUMES_OFFLINE = VERSION >= (0, 31)
+
+
+def app_url() -> str:
+    """Return the address of W&B's pages."""
+    settings = wandb.setup().settings
+    if VERSION >= (0, 24):
+        return str(settings.app_url)
+    return str(wandb.util.app_url(settings.base_url))
+
+
+def last_offline_step(run_path: Path) -> int | None:
+    """Read the last step that a run has logged offline in the files of W&B's SDK, up to 0.28.
+
+    Later releases have no reader of them.
+
+    Args:
+        run_path: the run's directory.
+
+    Returns:
+        the step; None if none was logged, or it cannot be read.
+    """
+    try:
+        datastore = import_module("wandb.sdk.internal.datastore")
+    except ImportError:
+        return None
+    records: Any = import_module("wandb.proto.wandb_internal_pb2")
+    steps = []
+    for file in run_path.glob("wandb/offline-run-*/*.wandb"):
+        store = datastore.DataStore()
+        with closing(store), suppress(AssertionError):  # its end is missing, as its process was killed
+            store.open_for_scan(str(file))
+            while (data := store.scan_data()) is not None:
+                record = records.Record.FromString(bytes(data))
+                if record.HasField("history"):
+                    steps.append(record.history.step.num)
+    return max(steps, default=None)
