@@ -17,7 +17,7 @@ from wandb_server.backend import Run, Sweep
 
 from dysweep import TrackingError, cli, dysweep_run_resume
 from dysweep.directory.runs import State
-from dysweep.tracking.versions import HAS_STOP_FUNCTION
+from dysweep.tracking.versions import GIVES_UP, HAS_STOP_FUNCTION
 
 CONFIG = """
 project: study
@@ -132,6 +132,7 @@ def test_the_commands_of_the_readme_work_online(server, start):
     assert len(server.backend.runs_of(sweep_id)) == 4
 
 
+@pytest.mark.skipif(not GIVES_UP, reason="the requests are those of newer SDKs")
 def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys):
     def begin(kind, count):
         server = servers()
@@ -156,11 +157,8 @@ def test_the_cost_of_an_agent_stays_close_to_a_plain_one(servers, start, capsys)
     for key, (process, server) in agents.items():
         assert process.wait() == 0, process.communicate()
         # The SDK gathers what it sends of a run by the clock: on a busy machine it sends in more pieces.
-        # Older ones ask what the server can do, each process once.
         by_the_clock = ("sdk", "Heartbeat", "file_stream", "UpsertBucket")
-        probes = [name for name in server.requests if name.startswith("Probe") or name == "unnamed"]
-        left_out = sum(server.requests[name] for name in (*by_the_clock, *probes))
-        requests[key] = server.requests.total() - left_out
+        requests[key] = server.requests.total() - sum(server.requests[name] for name in by_the_clock)
 
     def per_run(kind):
         return requests[kind, 2] - requests[kind, 1]
@@ -280,7 +278,7 @@ def test_a_run_that_wandb_stops_is_killed_and_not_resumed(server, start, capsys,
     stopped.stop_asked = True
     _, err = agent.communicate()
     assert "Traceback" not in err
-    if not HAS_STOP_FUNCTION:
+    if resumed and not HAS_STOP_FUNCTION:
         assert agent.returncode == 128 + signal.SIGINT and stopped.state == "preempted"
         return
     assert agent.returncode == 1 and "killed" in err
@@ -537,7 +535,7 @@ def test_an_offline_sweep_is_taken_to_wandb_and_nothing_is_doubled(server, start
         assert (belongs, state, steps) == (sweep.name, "finished", list(range(20)))
         assert values == {**each.record()["assignment"], "dy_config": values["dy_config"]}
         assert values["dy_config"]["model"]["class_path"] == each.config()["model"]["class_path"]
-    assert not (root / "wandb").exists() and not Path("wandb").exists()
+    assert not (root / "wandb").exists() and not list(Path("wandb").glob("*"))
     uploads = server.requests["file_stream"]
     assert sync() == page
     assert on_server() == first and server.requests["file_stream"] == uploads

@@ -24,6 +24,7 @@ ENTITY = "WANDB_ENTITY"
 PROJECT = "WANDB_PROJECT"
 _SERVICE = "WANDB_SERVICE"
 _SECONDS_OF_A_LIMIT = 60.0  # where W&B does not tell
+_HIDING_A_LIMIT = ("did not respond in time", "error occurred while verifying")
 _LEFT_BY_THE_SDK = (ENTITY, PROJECT, "WANDB_DIR")
 
 
@@ -86,7 +87,7 @@ def _seconds_of_limit(reason: str) -> float | None:
     """Return how long W&B wants to be left alone, if that is why something has failed."""
     if "HTTP 429" in reason:
         return _SECONDS_OF_A_LIMIT
-    if "did not respond in time" not in reason:
+    if not any(words in reason for words in _HIDING_A_LIMIT):
         return None
     # The SDK repeats a request that W&B limits until its own time is over, and keeps the reason to itself.
     settings = wandb.setup().settings

@@ -11,6 +11,7 @@ from dysweep.tracking.sdk import wandb_command
 from dysweep.tracking.versions import SYNC_APPENDS
 
 _CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
+_CUT_OFF_UNTIL_0_27 = ".wandb file is incomplete"  # which file it does not say
 _HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
 _NOT_UPLOADED = "not-uploaded"  # our mark in the folder of an online run
 
@@ -69,7 +70,7 @@ def _send(
     cut_off = [Path(each).name for each in re.findall(_CUT_OFF, shown.stdout)]
     problems = []
     for folder in filter(_waits, folders):
-        if folder.name in cut_off:
+        if folder.name in cut_off or (len(folders) == 1 and _CUT_OFF_UNTIL_0_27 in shown.stdout):
             problems.append((folder, "its end is missing, as its process was killed; W&B has the rest"))
             # `wandb sync` marks what it has sent in this way.
             for file in folder.glob("*.wandb"):  # what can be read must not be sent again

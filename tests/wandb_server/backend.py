@@ -158,6 +158,11 @@ class Backend:
             self.judge(run)
         return found
 
+    def has_project(self, entity: str, project: str) -> bool:
+        """Return whether anything was ever put into a project; it has no life of its own."""
+        places = [(each.entity, each.project) for each in (*self.runs.values(), *self.sweeps.values())]
+        return (entity, project) in places
+
     def add_sweep(self, entity: str, project: str, config: dict[str, Any]) -> Sweep:
         """Make a sweep."""
         sweep = self.sweeps[name] = Sweep(entity, project, name := new_id(), config)

@@ -89,7 +89,8 @@ class Root:
         return {"id": "RTox", "name": self.backend.check_entity(name)}
 
     def project(self, info: Any, name: str | None = None, entityName: str | None = None) -> Any:
-        return _project(self.backend, self.backend.check_entity(entityName), name or "uncategorized")
+        place = self.backend.check_entity(entityName), name or "uncategorized"
+        return _project(self.backend, *place) if self.backend.has_project(*place) else None
 
     model = project
 
