@@ -50,6 +50,7 @@ def own_folder(tmp_path, monkeypatch):
         if name != "WANDB_SERVICE":  # this process's own connection, which lasts from test to test
             monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     # Who runs the tests may be logged in, and may have saved settings of W&B.
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / ".config/wandb"))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))

@@ -230,9 +230,9 @@ def test_a_variable_that_is_not_accepted_raises(own_folder):
 
 def test_runs_are_found_by_group_sweep_and_state(server):
     sweep_id = wandb.sweep(GRID, "researcher", "study")
-    wandb.agent(sweep_id, lambda: wandb.init(), "researcher", "study", count=1)
     with wandb.init(**PLACE, group="mine", id="grouped"):
         pass
+    wandb.agent(sweep_id, lambda: wandb.init(), "researcher", "study", count=1)
     api = wandb.Api({"entity": "researcher"})
 
     def found(filters):

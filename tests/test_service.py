@@ -104,6 +104,7 @@ def test_an_agent_ends_when_wandb_refuses_one_run_after_the_other(server, capsys
     assert "W&B did not start the run" in err and "Traceback" not in err
     assert Counter(states(sweep_id)) == {"failed": 3}
     server.faults.clear()
+    wandb.teardown()  # the SDK keeps the ids of runs that were refused
     assert run("trains", "--sweep_id", sweep_id, "--resume") == 0
 
 

@@ -19,6 +19,7 @@ import wandb
 from dysweep.directory.sweep import SweepAddress
 from dysweep.errors import ConfigError, DysweepError, TrackingError
 from dysweep.language.wandb_rules import OF_ONE_RUN
+from dysweep.tracking.versions import GIVES_UP
 
 ENTITY = "WANDB_ENTITY"
 PROJECT = "WANDB_PROJECT"
@@ -90,6 +91,30 @@ def _seconds_of_limit(reason: str) -> float | None:
     if not any(words in reason for words in _HIDING_A_LIMIT):
         return None
     # The SDK repeats a request that W&B limits until its own time is over, and keeps the reason to itself.
+    try:
+        return _ask()
+    except OSError:
+        return None  # it cannot be reached at all
+
+
+def check_reachable() -> None:
+    """Check that W&B answers, where the SDK would ask again and again for days.
+
+    Raises:
+        TrackingError: it does not answer.
+    """
+    if not GIVES_UP:
+        with sdk_errors("W&B could not be asked"):
+            if (seconds := _ask()) is not None:
+                raise LimitError(seconds)
+
+
+def _ask() -> float | None:
+    """Ask W&B itself who the user is; return the seconds for which it wants to be left alone, if it does.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
     settings = wandb.setup().settings
     key = base64.b64encode(f"api:{settings.api_key}".encode()).decode()
     headers = {"Content-Type": "application/json", "Authorization": f"Basic {key}"}
@@ -101,8 +126,6 @@ def _seconds_of_limit(reason: str) -> float | None:
             told = error.headers.get("RateLimit-Reset", "")
             if error.code == HTTPStatus.TOO_MANY_REQUESTS:
                 return float(told) if told.isdecimal() else _SECONDS_OF_A_LIMIT
-    except OSError:
-        pass  # it cannot be reached at all
     return None
 
 
@@ -175,6 +198,7 @@ def log_in(entity: str | None) -> str | None:
     Raises:
         TrackingError: W&B could not be reached, or does not know the user.
     """
+    check_reachable()
     with sdk_errors("W&B could not be asked"), quiet_sdk():
         api = wandb.Api({"entity": entity})
         return entity or api.default_entity

@@ -15,8 +15,16 @@ import wandb
 from dysweep.directory.legacy import OldSweep, sweep_of_metadata
 from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.tracking.sdk import ENTITY, PROJECT, fetch_run, log_in, quiet_sdk, sdk_errors, wandb_command
-from dysweep.tracking.versions import GIVES_UP, app_url
+from dysweep.tracking.sdk import (
+    ENTITY,
+    PROJECT,
+    check_reachable,
+    fetch_run,
+    quiet_sdk,
+    sdk_errors,
+    wandb_command,
+)
+from dysweep.tracking.versions import app_url
 
 _HINT = "dysweep_run_resume --package PACKAGE --function FUNCTION --sweep_id"
 # What `wandb agent ID` executes, which knows nothing of trees: a word on what to type instead.
@@ -47,8 +55,7 @@ def create_sweep(configuration: Mapping[str, Any], entity: str | None, project: 
         TrackingError: W&B did not make it.
     """
     configuration = {**configuration, **_FOR_WANDB_AGENT}
-    if not GIVES_UP:
-        log_in(entity)
+    check_reachable()
     with sdk_errors("W&B did not create the sweep"), quiet_sdk():
         with contextlib.redirect_stdout(None):  # the SDK prints the id there
             sweep_id = wandb.sweep(configuration, entity, project)

@@ -23,6 +23,8 @@ HAS_FINISH_TIMEOUT = VERSION >= (0, 27)
 SYNC_APPENDS = VERSION >= (0, 28)
 # `wandb.sweep` and `wandb.agent` give up where W&B does not answer; without it they try again for 7 days.
 GIVES_UP = VERSION >= (0, 30)
+# `wandb sweep-scheduler`: without it only W&B itself chooses.
+HAS_SCHEDULER = VERSION >= (0, 30)
 # `wandb.init(resume=)` offline: without it a later segment counts its steps from 0 again.
 RESUMES_OFFLINE = VERSION >= (0, 31)
 

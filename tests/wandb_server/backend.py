@@ -239,10 +239,12 @@ class Backend:
         stopped = [name for name in running if self.run(name).stop_asked]
         if stopped:
             return [{"type": "stop", "run_id": stopped[0]}]
-        if sweep.state in ("CANCELED", "FINISHED"):
+        if sweep.state == "CANCELED":
             return [{"type": "exit"}]
         if running or sweep.state == "PAUSED":
             return []
+        if sweep.state == "FINISHED":  # runs that are under way may end
+            return [{"type": "exit"}]
         sweep.state = "RUNNING"
         for run in self.runs_of(sweep.name):
             self.judge(run)
