@@ -39,6 +39,7 @@ MARK_OF_MODULE = {
     "test_projects": "processes",
     "test_ranks": "processes",
     "test_report": "browser",
+    "test_sdk_contract": "online",
     "test_tutorials": "processes",
 }
 

@@ -319,7 +319,8 @@ def test_artifacts_of_offline_runs_can_be_uploaded_from_another_home(server, mon
     process = start("dysweep_sync", "--sweep_id", sweep.sweep.sweep_id, env=elsewhere)
     _, err = process.communicate()
     assert process.returncode == 0, err
-    assert server.requests["CreateArtifact"] == 2
+    asked = sum(number for name, number in server.requests.items() if "CreateArtifact" in name)
+    assert asked == 2  # older SDKs ask first what the server can do
 
 
 def test_an_online_agent_says_where_the_runs_page_is(server, monkeypatch, caplog):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import own_lines
 
 from dysweep import cli
 
@@ -337,5 +338,5 @@ def test_with_wandb_a_project_and_a_login_are_needed(capsys, monkeypatch, tmp_pa
     assert "project: missing, and W&B needs it" in err and "WANDB_MODE=offline" in err
     assert cli.create(["-c", "config.yaml", "--project", "study"]) == 1
     err = capsys.readouterr().err
-    assert "wandb login" in err and "WANDB_MODE=offline" in err and err.count("\n") == 1
+    assert "wandb login" in err and "WANDB_MODE=offline" in err and len(own_lines(err)) == 1
     assert not Path("dysweep_logs").exists()

@@ -38,7 +38,7 @@ def app_url() -> str:
 
 
 def last_offline_step(run_path: Path) -> int | None:
-    """Read the last step that a run has logged offline in the files of W&B's SDK, up to 0.28.
+    """Read the last step that a run has logged offline in the files of W&B's SDK, up to 0.29.
 
     Later releases have no reader of them.
 

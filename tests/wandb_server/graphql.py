@@ -83,7 +83,10 @@ class Root:
         return VIEWER
 
     def serverInfo(self, info: Any) -> Any:
-        return {"features": [{"name": name, "isEnabled": True} for name in FEATURES]}
+        return {
+            "features": [{"name": name, "isEnabled": True} for name in FEATURES],
+            "cliVersionInfo": {"max_cli_version": "1.0.0"},
+        }
 
     def entity(self, info: Any, name: str | None = None) -> Any:
         return {"id": "RTox", "name": self.backend.check_entity(name)}
