@@ -15,7 +15,7 @@ from dysweep.directory.location import Location
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, DysweepError, TrackingError
 from dysweep.language.definition import define
-from dysweep.language.naming import check_template
+from dysweep.language.naming import check_template, paths_of, short_keys
 from dysweep.language.points import Grid
 from dysweep.language.wandb_rules import check_project
 from dysweep.log import say_by_default
@@ -60,6 +60,7 @@ def create(config: ResumableSweepConfig) -> str:
         base_config=definition.base_config,
         sweep_configuration=described,
         space=space.to_json(),
+        wandb_keys=short_keys(paths_of(config.wandb_keys), definition.base_config, space),
     )
     directory = location_of(config).directory(sweep.sweep_id)
     directory.check_free()

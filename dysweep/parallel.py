@@ -31,7 +31,7 @@ from dysweep.errors import (
 )
 from dysweep.files import load_file
 from dysweep.language.metric import Metric
-from dysweep.language.naming import naming
+from dysweep.language.naming import naming, paths_of
 from dysweep.language.tree import copy_tree
 from dysweep.language.upsert import carries_code
 from dysweep.language.wandb_rules import check_project
@@ -328,6 +328,7 @@ def _warn_of_what_is_not_used(config: ResumableSweepConfig, sweep: Sweep) -> Non
         "metric": (config.metric, created.get("name")),
         "goal": (config.goal, created["goal"]),
         "mode": (config.mode, sweep.mode),
+        "wandb_keys": (paths_of(config.wandb_keys) or None, list(sweep.wandb_keys.values())),
         "project": (config.project, sweep.project),
         "entity": (config.entity, sweep.entity),
     }

@@ -122,6 +122,13 @@ class ResumableSweepConfig:
     run_name: str | None = setting(
         None, "the runs' names, a template over the parameters' names as \"{optimizer}-lr{lr}\"", *_BOTH
     )
+    wandb_keys: list[str] | str | None = setting(
+        None,
+        "settings deep in the tree that W&B also gets under a short key, as model.init_args.encoder.depth: "
+        "a list, or a text with commas",
+        *_BOTH,
+        metavar="PATHS",
+    )
     sweep_id: str | None = setting(
         None,
         "the sweep, also as entity/project/id; without it one is created, or all are listed",

@@ -341,3 +341,32 @@ def test_an_online_agent_ends_under_a_debugger(server, monkeypatch):
     finally:
         sys.settrace(before)
     assert sweep.counts == {"finished": 2}
+
+
+def test_settings_deep_in_the_tree_have_a_short_key_in_wandb(mode, server, capsys):
+    base = {"model": {"encoder": {"depth": 2, "width": [8, 4]}, "decoder": {"depth": 3}}, "lr": 0.1}
+    depth = {"sweep": True, "sweep_alias": ["shallow", "deep"], "values": [{}, {"encoder": {"depth": 9}}]}
+    seen = []
+
+    def function(config, checkpoint_dir):
+        run = wandb.init(config={"lr": 7})
+        seen.append((run.config["depth"], run.config["decoder.depth"], run.config["0"], run.config["lr"]))
+
+    keys = ["model.encoder.depth", "model.decoder.depth", "model.encoder.width.0"]
+    sweep = execute(function, mode, {"model": depth}, base, wandb_keys=keys)
+    assert sorted(seen) == [(2, 3, 8, 7), (9, 3, 8, 7)]
+    assert sorted(run.values["depth"] for run in in_wandb(sweep, server, capsys)) == [2, 9]
+
+
+def test_a_short_key_that_nothing_has_is_told(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    Path("config.yaml").write_text(
+        "base_config: {lr: 0.1, a: {lr: 1}}\nsweep_configuration: {lr: {sweep: true, values: [1]}}\n"
+    )
+    for key, code, message in [
+        ("a.depth", 0, "wandb_keys: base_config has no 'a.depth'"),
+        ("lr", 2, "wandb_keys: 'lr' has a key in W&B already; leave it out"),
+        ("_wandb", 2, "wandb_keys: '_wandb' has a key in W&B already"),
+    ]:
+        assert cli.create(["-c", "config.yaml", "--wandb_keys", key]) == code
+        assert message in capsys.readouterr().err

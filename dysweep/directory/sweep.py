@@ -27,7 +27,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ class Sweep:
         base_config: the tree that every run starts from.
         sweep_configuration: W&B's sweep configuration, with the parameters as written.
         space: the compiled space, as one JSON text.
+        wandb_keys: settings that W&B also gets under a short key, the paths by key.
     """
 
     sweep_id: str
@@ -105,6 +106,7 @@ class Sweep:
     base_config: dict[str, Any]
     sweep_configuration: dict[str, Any]
     space: str
+    wandb_keys: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -136,7 +138,7 @@ class Sweep:
                 "use the dysweep that made it"
             )
         try:
-            sweep = cls(**{field.name: stored[field.name] for field in fields(cls)})
+            sweep = cls(**{each.name: stored[each.name] for each in fields(cls) if each.name in stored})
             check_id(sweep.sweep_id, "sweep_id")
             sweep.compiled  # noqa: B018 - a damaged space is found here, not in the first run
         except (KeyError, TypeError, ValueError) as error:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dysweep.errors import ConfigError, closest, text_of
 from dysweep.language import evaluate
-from dysweep.language.space import Space
+from dysweep.language.space import TAKEN_BY_WANDB, Space
+
+logger = logging.getLogger("dysweep")
 
 NameOf = Callable[[dict[str, Any], "dict[str, Any] | None"], "str | None"]
 
@@ -37,6 +40,51 @@ def check_template(template: str | None, space: Space) -> None:
     """
     if template is not None:
         named_after(template, space.example)
+
+
+def paths_of(keys: Sequence[str] | None) -> list[str]:
+    """Return the paths of a list of them, or of a text with commas between them."""
+    parts = keys.split(",") if isinstance(keys, str) else keys or ()
+    return [part.strip() for part in parts]
+
+
+def short_keys(paths: Collection[str], base_config: Mapping[str, Any], space: Space) -> dict[str, str]:
+    """Give settings that are deep in the tree short keys, for W&B's filters.
+
+    Args:
+        paths: the settings, each as `model.init_args.encoder.depth`.
+        base_config: the tree that every run starts from.
+        space: the space, whose parameters have keys of their own.
+
+    Returns:
+        the paths by key: the last part of a path, or as many parts as make it unlike the others.
+
+    Raises:
+        ConfigError: a path has no key of its own.
+    """
+    keys: dict[str, str] = {}
+    for path in paths:
+        parts = path.split(".")
+        ends = (".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1))
+        key = next((end for end in ends if end not in keys and end not in space.parameters), None)
+        if key is None or key in TAKEN_BY_WANDB:
+            raise ConfigError(f"wandb_keys: {path!r} has a key in W&B already; leave it out")
+        if value_at(base_config, path) is None:
+            logger.warning("wandb_keys: base_config has no %r; only runs whose config has it show it", path)
+        keys[key] = path
+    return keys
+
+
+def value_at(tree: Any, path: str) -> Any:
+    """Return what is at a path as `layers.0.width` of a tree; None if there is nothing."""
+    for part in path.split("."):
+        if isinstance(tree, Mapping):
+            tree = tree.get(part)
+        elif isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            return None
+    return tree
 
 
 def named_after(template: str, assignment: Mapping[str, Any]) -> str:

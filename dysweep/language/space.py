@@ -35,7 +35,7 @@ from dysweep.language.upsert import KEEP, Placed, upsert
 
 logger = logging.getLogger("dysweep")
 
-_TAKEN_BY_WANDB = frozenset(["", "dy_config", "_wandb"])
+TAKEN_BY_WANDB = frozenset(["", "dy_config", "_wandb"])
 
 
 @dataclass(frozen=True)
@@ -234,14 +234,14 @@ def _looks_swept(node: dict[str, Any]) -> bool:
 
 
 def _names(nodes: list[tuple[TreePath, Any, TreePath]]) -> list[str]:
-    taken = set(_TAKEN_BY_WANDB)
+    taken = set(TAKEN_BY_WANDB)
     for _, identifier, found in nodes:
         if identifier is None:
             continue
         where = format_path((*found, "sweep_identifier"))
         if not isinstance(identifier, str):
             raise LanguageError(where, f"an identifier is text, as `{json.dumps(str(identifier))}`")
-        if identifier in _TAKEN_BY_WANDB:
+        if identifier in TAKEN_BY_WANDB:
             raise LanguageError(where, f"{identifier!r} is used by W&B or dysweep itself; choose another one")
         if identifier in taken:
             raise LanguageError(

@@ -18,6 +18,7 @@ from wandb.sdk import wandb_helper
 
 from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep, SweepAddress
+from dysweep.language.naming import value_at
 from dysweep.text import short, short_value
 from dysweep.tracking.metrics import final_summary, numbers
 from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
@@ -80,6 +81,8 @@ class TrackedRun:
         self._folder = run.path
         self._online = sweep.online
         self._locked = {**assignment, "dy_config": dict(config)}
+        shown = {key: value_at(config, path) for key, path in sweep.wandb_keys.items()}
+        self._shown = {key: value for key, value in shown.items() if value is not None}
         self._place: dict[str, Any] = {"id": run.run_id, "entity": sweep.entity, "project": sweep.project}
         self._settings: dict[str, Any] = {"silent": True, "reinit": "finish_previous"}
         if name:
@@ -114,7 +117,7 @@ class TrackedRun:
         forget_one_run()  # of the agent's environment: the SDK would ignore ours
         run = init(
             **{**self._given, **self._place},
-            config={**config, **self._locked},
+            config={**config, **self._shown, **self._locked},
             dir=self._folder,
             resume=resume if self._online or RESUMES_OFFLINE else None,
             settings=wandb.Settings(**self._settings),
