@@ -27,7 +27,7 @@ def otherwise(consequence):
     """Say what breaks for users if the SDK is not as it has been."""
     try:
         yield
-    except (Exception, pytest.fail.Exception) as error:
+    except (Exception, KeyboardInterrupt, pytest.fail.Exception) as error:
         pytest.fail(f"{consequence}: {type(error).__name__}: {error}")
 
 
