@@ -273,3 +273,17 @@ def test_a_run_does_not_wait_for_its_upload_without_bound_and_sync_uploads_the_r
     assert (uploaded.state, uploaded.steps, uploaded.sweep) == ("finished", [0, 1, 2], sweep_id)
     assert cli.sync(["--sweep_id", sweep_id]) == 2
     assert "where its runs are already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("with_new_id", [False, True])
+def test_every_point_is_executed_also_if_wandb_hands_a_lost_run_out_again(server, capsys, with_new_id):
+    server.backend.unknown.hands_out_again_after = 0
+    server.backend.unknown.with_new_id = with_new_id
+    sweep_id = create(capsys)
+    dead = server.backend.add_agent(server.backend.sweeps[sweep_id])
+    [command] = server.backend.next_command(dead.name, {})
+    assert run("trains", "--sweep_id", sweep_id) == 0
+    assert Counter(states(sweep_id)) == {"finished": 4}
+    finished = [each for each in server.backend.runs_of(sweep_id) if each.state == "finished"]
+    assert len({(each.values["lr"], each.values["dataset"]) for each in finished}) == len(finished) == 4
+    assert (command["run_id"] in [each.name for each in finished]) is not with_new_id
