@@ -89,7 +89,7 @@ def train_until_all_have_finished(capsys):
     runs = list(helpers.directory(sweep_id).runs())
     assert [run.state() for run in runs] == [State.FINISHED] * 2
     assert all(0.3 < run.last_attempt().end().metrics["accuracy"] <= 1 for run in runs)
-    assert not Path("wandb").exists() and not Path("lightning_logs").exists()
+    assert not list(Path("wandb").glob("*")) and not Path("lightning_logs").exists()
     return sweep_id, runs
 
 
