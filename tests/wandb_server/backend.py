@@ -209,7 +209,6 @@ class Backend:
         """A process starts to write a run: from scratch, unless it has asked before where to go on."""
         if not run.resuming and not self.unknown.rerun_keeps_tail:
             run.streams, run.summary = {}, {}
-        run.resuming = False
         run.exit_code, run.stop_asked = None, False
         run.preempting = run.preempting and self.unknown.mark_outlives_attempt
         run.state = "preempting" if run.preempting else "running"

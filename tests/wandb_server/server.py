@@ -192,6 +192,7 @@ def _file_stream(backend: Backend, path: str, request: Any) -> Any:
         else:
             run.streams.setdefault(file, [])[chunk["offset"] :] = chunk["content"]
     run.heartbeat = time.monotonic()
+    run.resuming = False  # not before: on a busy machine the SDK may begin a run twice
     if request.get("preempting"):
         run.preempting = True
         run.state = "preempting"
