@@ -60,7 +60,7 @@ def create(config: ResumableSweepConfig) -> str:
         base_config=definition.base_config,
         sweep_configuration=described,
         space=space.to_json(),
-        wandb_keys=short_keys(paths_of(config.wandb_keys), definition.base_config, space),
+        wandb_keys=seen.wandb_keys,
     )
     directory = location_of(config).directory(sweep.sweep_id)
     directory.check_free()
@@ -89,7 +89,8 @@ def preview(config: ResumableSweepConfig) -> Preview:
     check_template(config.run_name, definition.space)
     by_grid = mode == "offline" or definition.sweep_configuration["method"] == "grid"
     grid = Grid.of(definition.space, definition.sweep_configuration) if by_grid else None
-    return Preview(definition, grid, config.allow_eval)
+    keys = short_keys(paths_of(config.wandb_keys), definition.base_config, definition.space)
+    return Preview(definition, grid, config.allow_eval, keys)
 
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:

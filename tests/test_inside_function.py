@@ -368,5 +368,6 @@ def test_a_short_key_that_nothing_has_is_told(capsys, monkeypatch):
         ("lr", 2, "wandb_keys: 'lr' has a key in W&B already; leave it out"),
         ("_wandb", 2, "wandb_keys: '_wandb' has a key in W&B already"),
     ]:
-        assert cli.create(["-c", "config.yaml", "--wandb_keys", key]) == code
-        assert message in capsys.readouterr().err
+        for dry_run in (["--dry_run"], []):
+            assert cli.create(["-c", "config.yaml", "--wandb_keys", key, *dry_run]) == code
+            assert message in capsys.readouterr().err

@@ -49,6 +49,10 @@ def fails_once(config, checkpoint_dir):
 def always_fails(config, checkpoint_dir):
     raise ValueError("never")
 
+def finishes_itself(config, checkpoint_dir):
+    with wandb.init():
+        trains(config, checkpoint_dir)
+
 def inits_itself(config, checkpoint_dir):
     with wandb.init() as run:
         waits(config, checkpoint_dir)

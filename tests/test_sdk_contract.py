@@ -16,7 +16,7 @@ from wandb_server import Fault
 
 from dysweep.directory.sweep import SweepAddress
 from dysweep.tracking.upload import upload
-from dysweep.tracking.versions import GIVES_UP, HAS_STOP_FUNCTION
+from dysweep.tracking.versions import GIVES_UP, HAS_FINISH_TIMEOUT, HAS_STOP_FUNCTION
 
 GRID = {"method": "grid", "parameters": {"lr": {"values": [0.1, 0.2]}}}
 PLACE = {"entity": "researcher", "project": "study"}
@@ -52,6 +52,15 @@ def test_a_run_that_has_ended_keeps_its_summary(own_folder):
         from wandb.sdk.lib import proto_util
 
         assert proto_util.dict_from_proto_list(run._final_summary.item)["loss"] == 0.5
+
+
+@pytest.mark.skipif(not HAS_FINISH_TIMEOUT, reason="this SDK waits for an upload without bound")
+def test_a_run_whose_upload_was_not_awaited_knows_it(server):
+    server.faults.append(Fault("file_stream", times=1000, status=500))
+    with wandb.init(**PLACE, settings=wandb.Settings(finish_timeout=1)) as run:
+        run.log({"loss": 0.5})
+    with otherwise("what W&B lacks is not uploaded by dysweep_sync (tracking/runs.py)"):
+        assert run._finish_timed_out is True
 
 
 def test_a_file_of_a_run_begins_with_seven_bytes(offline_run):

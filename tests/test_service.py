@@ -154,20 +154,8 @@ def test_a_run_that_waits_in_wandbs_queue_is_not_lost(server, capsys):
     assert run("trains", "--sweep_id", sweep_id, "--resume", "--lease", "1") == 0
     assert [each.run_id for each in directory(sweep_id).runs()] == [command["run_id"]]
     assert server.backend.run(queued).starts == 0
-    assert (
-        run(
-            "trains",
-            "--sweep_id",
-            sweep_id,
-            "--count",
-            "1",
-            "--default_root_dir",
-            "elsewhere",
-            "--project",
-            "study",
-        )
-        == 0
-    )
+    elsewhere = ["--default_root_dir", "elsewhere", "--project", "study"]
+    assert run("trains", "--sweep_id", sweep_id, "--count", "1", *elsewhere) == 0
     assert (server.backend.run(queued).starts, server.backend.run(queued).state) == (1, "finished")
 
 
@@ -254,16 +242,17 @@ def test_the_server_notes_a_request_or_an_answer_that_the_schema_does_not_allow(
 
 
 @pytest.mark.skipif(not HAS_FINISH_TIMEOUT, reason="this SDK waits for an upload without bound")
+@pytest.mark.parametrize("function", ["trains", "finishes_itself"])
 def test_a_run_does_not_wait_for_its_upload_without_bound_and_sync_uploads_the_rest(
-    server, capsys, monkeypatch
+    server, capsys, monkeypatch, function
 ):
     monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "1")
     sweep_id = create(capsys)
     server.faults.append(Fault("file_stream", times=1000, status=500))
-    assert run("trains", "--sweep_id", sweep_id, "--count", "1") == 0
+    assert run(function, "--sweep_id", sweep_id, "--count", "1") == 0
     [record] = directory(sweep_id).runs()
     assert (
-        f"{record.run_id}: W&B has not got all of it in time; upload the rest: dysweep_sync"
+        f"{record.run_id}: W&B did not receive all of it in time; upload the rest: dysweep_sync"
         in capsys.readouterr().err
     )
     assert record.state() is State.FINISHED and "loss" in record.last_attempt().end().metrics

@@ -45,7 +45,7 @@ def check_template(template: str | None, space: Space) -> None:
 def paths_of(keys: Sequence[str] | None) -> list[str]:
     """Return the paths of a list of them, or of a text with commas between them."""
     parts = keys.split(",") if isinstance(keys, str) else keys or ()
-    return [part.strip() for part in parts]
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
 def short_keys(paths: Collection[str], base_config: Mapping[str, Any], space: Space) -> dict[str, str]:

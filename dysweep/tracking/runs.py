@@ -91,10 +91,8 @@ class TrackedRun:
             self._settings |= {"mode": "online", "sweep_id": sweep.sweep_id}
             if HAS_STOP_FUNCTION:
                 self._settings["stop_fn"] = when_stopped
-            if HAS_FINISH_TIMEOUT:
-                self._settings["finish_timeout_raises"] = True
-                if _FINISH_TIMEOUT not in os.environ:
-                    self._settings["finish_timeout"] = _LONGEST_FINISH
+            if HAS_FINISH_TIMEOUT and _FINISH_TIMEOUT not in os.environ:
+                self._settings["finish_timeout"] = _LONGEST_FINISH
         else:
             self._settings["mode"] = "offline"
             self._place["group"] = sweep.sweep_id
@@ -279,10 +277,6 @@ class TrackedRun:
             if preempted:
                 self.mark_preempted()
             self.run.finish(exit_code=exit_code)
-        except TimeoutError:  # the SDK has stopped waiting for its upload
-            mark_not_uploaded(Path(self.run.dir).parent)
-            rest = f"dysweep_sync --sweep_id {self._settings['sweep_id']}"
-            logger.warning("%s: W&B has not got all of it in time; upload the rest: %s", self.run.id, rest)
         except Exception as error:  # for example its process was killed, as memory ran out
             reason = str(error) or type(error).__name__
             logger.warning(
@@ -291,6 +285,7 @@ class TrackedRun:
             _leave_service()
         metrics: dict[str, float] = {}
         for run in (*self._ended, self.run):
+            self._keep_the_rest(run)
             summary = final_summary(run)
             metrics |= numbers(summary)
             self.other_values |= {
@@ -299,6 +294,14 @@ class TrackedRun:
                 if not key.startswith("_") and type(value) in _KINDS
             }
         return dict(sorted(metrics.items()))
+
+    def _keep_the_rest(self, run: wandb.Run) -> None:
+        """Mark what the end of a run did not wait to upload, for `dysweep_sync`."""
+        # The public `finish_timeout_raises` would raise in the function, if it finishes the run itself.
+        if self._online and getattr(run, "_finish_timed_out", False):
+            mark_not_uploaded(Path(run.dir).parent)
+            rest = f"dysweep_sync --sweep_id {self._settings['sweep_id']}"
+            logger.warning("%s: W&B did not receive all of it in time; upload the rest: %s", run.id, rest)
 
 
 def _replace_everywhere(functions: Mapping[Any, Any]) -> None:

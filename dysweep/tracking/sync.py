@@ -1,4 +1,4 @@
-"""Takes to W&B what it has not got: an offline sweep with its runs, or the rest of an online sweep's runs."""
+"""Uploads what W&B lacks: an offline sweep with its runs, or the rest of an online sweep's runs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def sync(directory: SweepDirectory, entity: str | None, project: str | None, lea
 
 
 def _upload_the_rest(directory: SweepDirectory) -> SweepAddress:
-    """Upload of an online sweep what its runs' ends did not wait for."""
+    """Upload what the ends of an online sweep's runs did not wait for."""
     address = directory.sweep.address
     folders = [folder for run in directory.runs() for folder in folders_to_upload(run.path)]
     if not folders:

@@ -12,12 +12,12 @@ from dysweep.tracking.versions import SYNC_APPENDS
 
 _CUT_OFF = r'Failed to sync all data from "([^"]+)": the file ends with an incomplete record'
 _CUT_OFF_UNTIL_0_27 = ".wandb file is incomplete"  # which file it does not say
-_HEADER_BYTES = 7  # of a .wandb file; there is no more when its process was killed at once
+_HEADER_BYTES = 7  # of a .wandb file; a process that is killed right after its start leaves no more
 _NOT_UPLOADED = "not-uploaded"  # our mark in the folder of an online run
 
 
 def mark_not_uploaded(folder: Path) -> None:
-    """Keep in mind that W&B has not got all of an online run."""
+    """Mark the folder of an online run of which W&B lacks something."""
     (folder / _NOT_UPLOADED).touch()
 
 

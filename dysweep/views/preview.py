@@ -33,11 +33,13 @@ class Preview:
         definition: the sweep.
         grid: its points; None if W&B chooses them.
         allow_eval: whether code in the sweep may run.
+        wandb_keys: settings that W&B also gets under a short key, the paths by key.
     """
 
     definition: Definition
     grid: Grid | None
     allow_eval: bool
+    wandb_keys: dict[str, str]
 
     def assignments(self) -> Iterator[dict[str, Any]]:
         """Return the grid's points one after the other; without a grid one example."""
