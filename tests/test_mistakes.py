@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import wandb
 from helpers import own_lines
 
 from dysweep import cli
@@ -331,6 +332,7 @@ def test_a_misspelt_mode_in_the_environment_is_named(capsys, monkeypatch):
 
 
 def test_with_wandb_a_project_and_a_login_are_needed(capsys, monkeypatch, tmp_path):
+    assert wandb.setup(wandb.Settings(mode="offline"))  # as after work without W&B in the same notebook
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cli.create(["-c", "config.yaml"]) == 1

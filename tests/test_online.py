@@ -448,6 +448,16 @@ MISTAKES = {
 }
 
 
+def test_who_has_logged_in_is_told_that_there_is_no_server(own_folder, start, monkeypatch):
+    logins = [f"machine {host} login user password {'x' * 40}\n" for host in ("127.0.0.1", "127.0.0.1:9")]
+    (own_folder / ".netrc").write_text("".join(logins))
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    out, err = start("dysweep_create", "-c", "config.yaml").communicate(timeout=120)
+    [told] = own_lines(err)
+    assert out == "" and "http://127.0.0.1:9 cannot be reached" in told
+
+
 @pytest.mark.parametrize(("arguments", "environment", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_what_prevents_a_sweep_is_one_line_and_nothing_is_made(
     server, start, monkeypatch, arguments, environment, message

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from netrc import NetrcParseError, netrc
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import wandb
@@ -101,12 +103,32 @@ def check_reachable() -> None:
     """Check that W&B answers, where the SDK would ask again and again for days.
 
     Raises:
-        TrackingError: it does not answer.
+        TrackingError: it does not answer, or there is no API key.
     """
-    if not GIVES_UP and wandb.setup().settings.api_key:  # without one it says at once what is missing
-        with sdk_errors("W&B could not be asked"):
-            if (seconds := _ask()) is not None:
-                raise LimitError(seconds)
+    if GIVES_UP:
+        return
+    with sdk_errors("W&B could not be asked"):
+        if _api_key() is None:
+            # The SDK says so itself, unless it was offline once in this process.
+            if wandb.setup().settings.mode == "offline":
+                raise wandb.errors.UsageError("No API key configured")
+        elif (seconds := _ask()) is not None:
+            raise LimitError(seconds)
+
+
+def _api_key() -> str | None:
+    """Return the API key that is set, or that `wandb login` has saved."""
+    settings = wandb.setup().settings
+    if settings.api_key:
+        return str(settings.api_key)
+    address = urlsplit(settings.base_url)
+    try:
+        logins = netrc(os.environ.get("NETRC"))
+    except (OSError, NetrcParseError):
+        return None
+    # SDKs before 0.31 leave the port out.
+    saved = logins.authenticators(address.netloc) or logins.authenticators(address.hostname or "")
+    return saved[2] if saved else None
 
 
 def _ask() -> float | None:
@@ -116,7 +138,7 @@ def _ask() -> float | None:
         OSError: it cannot be reached.
     """
     settings = wandb.setup().settings
-    key = base64.b64encode(f"api:{settings.api_key}".encode()).decode()
+    key = base64.b64encode(f"api:{_api_key()}".encode()).decode()
     headers = {"Content-Type": "application/json", "Authorization": f"Basic {key}"}
     question = b'{"query": "query Viewer { viewer { id } }"}'
     try:
