@@ -49,6 +49,7 @@ class Run:
     stop_asked: bool = False
     starts: int = 0
     resuming: bool = False
+    anew: bool = False
     created: str = field(default_factory=lambda: now())
     handed_out: float = field(default_factory=time.monotonic)
     heartbeat: float = field(default_factory=time.monotonic)
@@ -207,7 +208,8 @@ class Backend:
 
     def begin_run(self, run: Run) -> None:
         """A process starts to write a run: from scratch, unless it has asked before where to go on."""
-        if not run.resuming and not self.unknown.rerun_keeps_tail:
+        run.anew = not run.resuming
+        if run.anew and not self.unknown.rerun_keeps_tail:
             run.streams, run.summary = {}, {}
         run.exit_code, run.stop_asked = None, False
         run.preempting = run.preempting and self.unknown.mark_outlives_attempt

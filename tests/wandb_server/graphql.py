@@ -231,7 +231,7 @@ def _run(backend: Backend, run: Run) -> dict[str, Any]:
         return json.dumps(run.streams.get(stream, [])[-1:])
 
     def count(stream: str) -> int:
-        return len(run.streams.get(stream, []))
+        return 0 if run.anew else len(run.streams.get(stream, []))
 
     def history(info: Any, minStep: int = 0, maxStep: int | None = None, samples: int | None = None) -> Any:
         high = float("inf") if maxStep is None else maxStep

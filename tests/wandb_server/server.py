@@ -190,8 +190,11 @@ def _file_stream(backend: Backend, path: str, request: Any) -> Any:
         if file == "wandb-summary.json":
             run.summary = json.loads(chunk["content"][-1])
         else:
-            run.streams.setdefault(file, [])[chunk["offset"] :] = chunk["content"]
+            begin, lines = chunk["offset"], chunk["content"]
+            end = begin + len(lines) if backend.unknown.rerun_keeps_tail else None
+            run.streams.setdefault(file, [])[begin:end] = lines
     run.heartbeat = time.monotonic()
+    run.anew = False
     run.resuming = False  # not before: on a busy machine the SDK may begin a run twice
     if request.get("preempting"):
         run.preempting = True
