@@ -146,6 +146,7 @@ class StatusOptions:
     log: str | None = setting(
         None, "print what the last attempt of the run with this id has printed", STATUS, metavar="RUN"
     )
+    raw: bool = setting(False, "with log: as it was written, control characters included", STATUS)
 
 
 def overview() -> str:

@@ -252,8 +252,10 @@ def _status(options: StatusOptions, config: ResumableSweepConfig) -> int:
     where = Location(config.default_root_dir, config.custom_checkpoint_dir, None, None, online=False)
     directory = where.find_to_read(config.sweep_id)
     if options.log is not None:
-        sys.stdout.write(last_log(directory, options.log))
+        sys.stdout.write(last_log(directory, options.log, options.raw))
         return 0
+    if options.raw:
+        raise ConfigError("--raw: it needs --log")
     if options.metric is not None and options.html is None:
         raise ConfigError("--metric: it needs --html")
     details = bool(options.runs or options.json or options.csv or options.html)

@@ -68,7 +68,7 @@ def create(config: ResumableSweepConfig) -> str:
         raise ConfigError(f"{directory.path}: holds a sweep of {NAME} already; choose another directory")
     if mode == "online":
         return _create_online(config, sweep)
-    directory.create(sweep)
+    directory.create(sweep, config.group_writable)
     return sweep.sweep_id
 
 
@@ -111,7 +111,7 @@ def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:
         sweep = replace(sweep, entity=path.entity, project=path.project, sweep_id=path.sweep_id)
         with TemporaryDirectory() as folder:
             sweeps.save_metadata(path, sweep.to_json(), Path(folder))
-        location_of(config).directory(sweep.sweep_id).create(sweep)
+        location_of(config).directory(sweep.sweep_id).create(sweep, config.group_writable)
     # Also at Ctrl-C: agents elsewhere would otherwise get runs of a sweep that nobody can resolve.
     except BaseException as error:
         done = "has been stopped" if sweeps.stop_sweep(path) else f"is left: `wandb sweep --stop {path}`"

@@ -7,12 +7,14 @@ import math
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dysweep.errors import ConfigError, DirectoryError
+from dysweep.limits import check_size, max_bytes, too_large
 
 _WHOLE = r"(?:[0-9]+|[0-9]{1,3}(?:_[0-9]{3})+)"
 _NUMBERS = {
@@ -21,6 +23,7 @@ _NUMBERS = {
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
 }
 _BLANKS = "\xa0\u2007\u202f\u3000\u200b\ufeff"
+_MOST_OF_A_DIRECTORY = 16  # times the limit of a tree: a sweep.json holds three trees, written with blanks
 _AS_TEXT = ("timestamp", "value", "int", "float")
 
 
@@ -144,10 +147,12 @@ def parse_yaml(text: str, where: str) -> Any:
         and `no` are booleans; a whole number that begins with 0 is refused, as it may be octal.
 
     Raises:
-        ConfigError: it is not YAML; the message names the line.
+        ConfigError: it is not YAML, and the message names the line; or it is too large with its aliases.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        tree = yaml.load(text, Loader=_Loader)
+        check_size(tree, where)
+        return tree
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
@@ -172,12 +177,17 @@ def load_file(path: str | os.PathLike[str]) -> Any:
     """Read a YAML or JSON file.
 
     Raises:
-        ConfigError: it cannot be read, or is not YAML or JSON.
+        ConfigError: it cannot be read, is not YAML or JSON, or is too large.
     """
+    most = max_bytes()
     try:
-        text = user_path(path).read_text(encoding="utf-8-sig")
+        with open(user_path(path), "rb") as file:  # a pipe, too: `-c <(...)`
+            content = file.read(most + 1)
+        text = content[:most].decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({_reason(error)})") from None
+    if len(content) > most:
+        raise too_large(str(path))
     if str(path).endswith(".json"):
         try:
             return json.loads(text, object_pairs_hook=_once)
@@ -207,12 +217,29 @@ def read_json(path: Path | str) -> Any:
         DirectoryError: it cannot be read, or is damaged; the message names it.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            return json.loads(file.read())
+        return json.loads(read_regular_file(path))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise DirectoryError(f"{path}: damaged or unreadable ({_reason(error)})") from None
+
+
+def read_regular_file(path: Path | str) -> bytes:
+    """Read a file of a sweep directory.
+
+    Others may write there: a pipe would never end, a device neither, a huge file takes all memory.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file, or too large.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not a regular file")
+        if about.st_size > _MOST_OF_A_DIRECTORY * max_bytes():
+            raise ValueError(f"{about.st_size} bytes are too many")
+        return file.read()
 
 
 def replace_json(path: Path, content: Any) -> None:

@@ -11,15 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from dysweep.text import harmless
+
 logger = logging.getLogger("dysweep")
 
 
 def say(text: str) -> None:
-    """Write a line on what sys.stderr is at the moment, as notebooks and tests replace it."""
+    """Write a line on what sys.stderr is at the moment, as notebooks and tests replace it.
+
+    Names, errors and values in it come from files and servers: nothing in them steers the terminal.
+    """
     if sys.stderr is None:
         return
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(harmless(text), file=sys.stderr, flush=True)
     except OSError as error:
         if not is_without_reader(error):
             raise

@@ -281,7 +281,13 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
     )
     heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
     progress = Progress(Metric.of(sweep.sweep_configuration), config.count)
-    with StopSignals(config.grace) as stop, own_environment(offline=not sweep.online), refusing_restarts():
+    directory.warn_if_open()
+    with (
+        directory.shared(),
+        StopSignals(config.grace) as stop,
+        own_environment(offline=not sweep.online),
+        refusing_restarts(),
+    ):
         server = WandbServer(claims, stop) if sweep.online else DirectoryServer(claims)
         sources = sources_of(config, claims, server, lambda: stop.received is not None)
         executor = Executor(sweep, job, stop, config.mark_preempting, heartbeat)

@@ -191,6 +191,9 @@ class ResumableSweepConfig:
         check=_seconds,
     )
     allow_eval: bool = setting(False, "run code (`dy__eval`) that is in the sweep's configuration", *_BOTH)
+    group_writable: bool = setting(
+        False, "create the sweep's directory so that all members of its group can work on the sweep", *_BOTH
+    )
 
 
 def settings_of(kind: type) -> dict[str, tuple[Field[Any], Setting]]:

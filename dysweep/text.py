@@ -14,6 +14,9 @@ _TAIL = 12
 _LONGEST_FLOAT = 10
 _LARGEST_COUNT = 10**12
 _LONGEST_ESTIMATE = 30 * 86400
+# Control characters of ASCII, of Latin-1, and those that turn the direction of writing.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROL = re.compile(r"(\n|\r|\x08|\x1b\[[0-9;?]*[ -/]*[@-~])")
 _MOVES = re.compile(r"[\r\x08]|\x1b\[[0-9;?]*[A-HJK]")
 
@@ -41,6 +44,11 @@ def _written(value: Any) -> str:
 
 def _escaped(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def harmless(text: str) -> str:
+    """Return a text with what would steer a terminal written out: `\\x1b[2J`. Lines and tabs stay."""
+    return text if text.isprintable() else _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def short(items: Mapping[str, Any]) -> str:
@@ -105,13 +113,10 @@ def short_path(path: Path) -> Path:
 
 
 def as_on_a_terminal(text: str) -> str:
-    """Return what a terminal shows of a text in the end: of a progress bar its last state.
-
-    Where something moves the cursor or erases, the codes for colours are left out as well.
-    """
-    text = text.replace("\r\n", "\n")
+    """Return what a terminal shows of a text in the end, without colours: a progress bar's last state."""
+    text = _COLOURS.sub("", text.replace("\r\n", "\n"))
     if not _MOVES.search(text):
-        return text
+        return harmless(text)
     rows, row, column = [""], 0, 0
     for part in _CONTROL.split(text):
         line = rows[row]
@@ -137,4 +142,4 @@ def as_on_a_terminal(text: str) -> str:
         elif part:
             rows[row] = line[:column].ljust(column) + part + line[column + len(part) :]
             column += len(part)
-    return "\n".join(line.rstrip() for line in rows)
+    return harmless("\n".join(line.rstrip() for line in rows))

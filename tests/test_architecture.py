@@ -20,7 +20,9 @@ LAYERS = [
     ["language"],
     ["settings"],
     ["typed"],
-    ["files", "log", "text"],
+    ["files", "log"],
+    ["text"],
+    ["limits"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from dysweep.directory.heartbeat import Heartbeat
 from dysweep.directory.runs import Attempt, State
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import DirectoryError, Preempted, TrackingError, text_of
+from dysweep.log import say
 from dysweep.tracking.runs import TrackedRun
 from dysweep.tracking.sdk import fetch_run
 from dysweep.tracking.sweeps import page_of_run
@@ -113,7 +113,7 @@ class Executor:
             if outcome is State.FAILED and error is not None:
                 traceback = "" if error is claim.problem else traceback_of(error)
                 described = {"type": type(error).__name__, "message": text_of(error), "traceback": traceback}
-                print(traceback or f"{claim.run_id}: {error}\n", end="", file=sys.stderr)
+                say(traceback.rstrip("\n") or f"{claim.run_id}: {error}")
             # W&B first, then the record: a crash between the two leaves a run that is resumed in W&B, while
             # the other order could leave one that is finished here and running there for ever.
             metrics = run.end(0 if outcome is State.FINISHED else 1, preempted=outcome is State.PREEMPTED)

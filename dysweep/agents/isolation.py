@@ -62,9 +62,10 @@ def isolated() -> Iterator[None]:
     """Call the function with a command line without arguments, and put back what it leaves changed.
 
     These are sys.argv, the working directory, the umask, environment variables of W&B, CUDA and launchers,
-    handlers of signals and alarms, how logging is set up, and Python's hooks for exceptions.
+    handlers of signals and alarms, how logging is set up, Python's hooks for exceptions, and a closed stdout
+    or stderr.
     """
-    with ExitStack() as stack:
+    with _open_streams(), ExitStack() as stack:
         stack.callback(_put_back_environment, _environment())
         for name in ("argv", "excepthook", "unraisablehook"):
             stack.callback(setattr, sys, name, getattr(sys, name))
@@ -80,6 +81,27 @@ def isolated() -> Iterator[None]:
                 stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)  # no handler is left for its signal
         sys.argv = sys.argv[:1]
         yield
+
+
+@contextmanager
+def _open_streams() -> Iterator[None]:
+    """Open stdout and stderr again if they are closed meanwhile."""
+    copies = {number: os.dup(number) for number in (1, 2) if _is_open(number)}
+    try:
+        yield
+    finally:
+        for number, copy in copies.items():
+            if not _is_open(number):
+                os.dup2(copy, number)
+            os.close(copy)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _environment() -> dict[str, str]:

@@ -18,6 +18,7 @@ from dysweep.agents.isolation import isolated
 from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim
 from dysweep.errors import FunctionError, closest, text_of
+from dysweep.log import say
 from dysweep.tracking.runs import TrackedRun
 
 _OURS = str(Path(__file__).parents[1])
@@ -139,7 +140,7 @@ def _end_child(error: BaseException | None) -> NoReturn:
             print(code, file=sys.stderr)
             code = 1
     elif error is not None:
-        print(traceback_of(error.with_traceback(users_part(error))), end="", file=sys.stderr)
+        say(traceback_of(error.with_traceback(users_part(error))).rstrip("\n"))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code & 0xFF)  # without exit handlers, which are the parent's; so do children of multiprocessing

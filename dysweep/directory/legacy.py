@@ -109,7 +109,7 @@ class OldRun:
 def _changed(path: Path) -> str:
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat()
-    except OSError:
+    except (OSError, ValueError, OverflowError):
         return now()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _ENDED = ("Z", "X")  # a zombie has ended, though nobody has taken notice of it yet
 
@@ -16,6 +17,17 @@ _ENDED = ("Z", "X")  # a zombie has ended, though nobody has taken notice of it 
 def now() -> str:
     """Return the current time in UTC, as ISO 8601 with microseconds."""
     return datetime.now(timezone.utc).isoformat()
+
+
+def check_time(text: str) -> None:
+    """Check that a text is a time as `now` writes it.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is no time, or does not say in which zone.
+    """
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,23 @@ class Owner:
             slurm_restart_count=int(restarts) if restarts.isdecimal() else 0,
             started=now(),
         )
+
+    @classmethod
+    def from_stored(cls, stored: Any) -> Owner:
+        """Read the content of a claim, which whoever may write to the directory can have written.
+
+        Raises:
+            TypeError: something is missing, or of another type.
+            ValueError: a time is none.
+        """
+        owner = cls(**stored)
+        texts = (owner.process_start, owner.boot_id, owner.pid_namespace, owner.slurm_job_id)
+        if not isinstance(owner.host, str) or not all(isinstance(text, (str, type(None))) for text in texts):
+            raise TypeError("a claim's texts are texts")
+        if type(owner.pid) is not int or type(owner.slurm_restart_count) is not int:
+            raise TypeError("a claim's numbers are whole numbers")
+        check_time(owner.started)
+        return owner
 
     @classmethod
     def unknown(cls, maker: str, started: str) -> Owner:

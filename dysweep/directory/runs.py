@@ -6,15 +6,14 @@ import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dysweep.directory.liveness import Owner, now
+from dysweep.directory.liveness import Owner, check_time, now
 from dysweep.errors import DirectoryError
-from dysweep.files import claim_json, damaged, publish_json, read_json
+from dysweep.files import claim_json, damaged, publish_json, read_json, read_regular_file
 
 _CLAIM = re.compile(r"\d{4,}\.json")
 
@@ -100,9 +99,7 @@ class Attempt:
     def owner(self) -> Owner | None:
         """Read who executes the attempt; None while the claim is still empty."""
         try:
-            owner = Owner(**read_json(self._file(".json")))
-            datetime.fromisoformat(owner.started)
-            return owner
+            return Owner.from_stored(read_json(self._file(".json")))
         except DirectoryError:
             # Created, and not written yet: its owner is at it now, or died between the two.
             if self._is_empty():
@@ -124,10 +121,12 @@ class Attempt:
             if stored["outcome"] in (State.PENDING, State.RUNNING):
                 raise ValueError(f"{stored['outcome']} is not an outcome")
             end = End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
-            datetime.fromisoformat(end.ended)
+            check_time(end.ended)
             if not all(isinstance(number, (int, float)) for number in end.metrics.values()):
                 raise ValueError("metrics are numbers")
-            if end.error is not None and not end.error.keys() >= {"type", "message"}:
+            if end.error is not None and not all(
+                isinstance(end.error[key], str) for key in ("type", "message")
+            ):
                 raise ValueError("an error has a type and a message")
             return end
         except FileNotFoundError:
@@ -203,8 +202,8 @@ class Attempt:
     def heartbeat(self) -> str:
         """Read the heartbeat's content; empty if there is none."""
         try:
-            return self.heartbeat_path.read_text()
-        except OSError:
+            return read_regular_file(self.heartbeat_path).decode(errors="replace")
+        except (OSError, ValueError):
             return ""
 
 
@@ -239,6 +238,8 @@ class RunDirectory:
             raise damaged(self.path / "run.json", error) from None
         if not isinstance(stored, dict) or not isinstance(stored.get("assignment"), dict):
             raise damaged(self.path / "run.json", KeyError("assignment"))
+        if not isinstance(stored.get("name"), (str, type(None))):
+            raise damaged(self.path / "run.json", TypeError("a name is text"))
         return stored
 
     def config(self) -> dict[str, Any] | None:

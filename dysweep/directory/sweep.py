@@ -22,11 +22,14 @@ the run was never started, after it the run is running while its owner lives and
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +40,8 @@ from dysweep.directory.runs import Attempt, RunDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.files import publish_json, read_json, replace_json, sync_directory
 from dysweep.language.space import Space
+
+logger = logging.getLogger("dysweep")
 
 FORMAT_VERSION = 1
 
@@ -188,20 +193,57 @@ class SweepDirectory:
                 f"{self.path}: holds a sweep already; choose another directory, or give its --sweep_id"
             )
 
-    def create(self, sweep: Sweep) -> None:
+    def create(self, sweep: Sweep, group_writable: bool = False) -> None:
         """Create the directory; it is a sweep once sweep.json is there, which is written last and whole.
+
+        Args:
+            sweep: the record.
+            group_writable: let other members of the directory's group work on it.
 
         Raises:
             ConfigError: the directory holds a sweep already.
             DirectoryError: it cannot be written.
         """
         try:
-            self.runs_path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if group_writable:
+                # What is created below gets this directory's group, and not that of who creates it.
+                self.path.chmod(self.path.stat().st_mode | stat.S_ISGID | stat.S_IRWXG)
+            with self.shared():
+                self.runs_path.mkdir(exist_ok=True)
         except OSError as error:
             raise DirectoryError(f"{self.path}: cannot be made ({error.strerror})") from None
+        self.warn_if_open()
         # The record last: a directory without it is not a sweep, so a crash before leaves nothing half-made.
-        if not publish_json(self.record_path, asdict(sweep)):
+        with self.shared():
+            published = publish_json(self.record_path, asdict(sweep))
+        if not published:
             self.check_free()
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Create files that the group may write, too, if it may write to the directory."""
+        mask = os.umask(0)
+        try:
+            group_writes = self.path.stat().st_mode & stat.S_IWGRP
+        except OSError:
+            group_writes = 0
+        os.umask(mask & ~stat.S_IRWXG if group_writes else mask)
+        try:
+            yield
+        finally:
+            os.umask(mask)
+
+    def warn_if_open(self) -> None:
+        """Warn if every user of the machine may change what is here."""
+        for folder in (self.path, self.path.parent):
+            mode = folder.stat().st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                logger.warning(
+                    "%s: every user of this machine may write here, and spoil the sweep; `chmod o-w %s`",
+                    folder,
+                    folder,
+                )
 
     @cached_property
     def sweep(self) -> Sweep:

@@ -15,6 +15,7 @@ from dysweep.language.space import Space
 from dysweep.language.tree import copy_tree, describe, format_path, is_word
 from dysweep.language.upsert import carries_code, is_plain
 from dysweep.language.wandb_rules import check_configuration, check_parameter
+from dysweep.limits import check_size
 
 logger = logging.getLogger("dysweep")
 
@@ -86,6 +87,7 @@ def _tree(value: Any, name: str) -> dict[str, Any]:
             f"{name}: missing; give a mapping, or the path of a YAML or JSON file "
             "(as a rule in the file of settings, -c FILE)"
         )
+    check_size(tree, name)
     copied = copy_tree(tree, (name,))
     if not isinstance(copied, dict):
         raise ConfigError(f"{name}: a mapping is needed, this is {describe(copied)}")

@@ -14,9 +14,12 @@ from typing import Any
 from dysweep.errors import ConfigError, closest, text_of
 from dysweep.language import evaluate
 from dysweep.language.space import TAKEN_BY_WANDB, Space
+from dysweep.text import short_value
 
 logger = logging.getLogger("dysweep")
 
+_LONGEST_NAME = 256
+_FORMAT = re.compile(r"\+?0?[0-9]{0,2}(\.[0-9]{1,2})?[deEfgG%]?")
 NameOf = Callable[[dict[str, Any], "dict[str, Any] | None"], "str | None"]
 
 _ADJECTIVES = """
@@ -94,6 +97,9 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
         template: text with parameters' names in braces; `{lr:.0e}` formats a number.
         assignment: what the sweep chose.
 
+    Returns:
+        the name, shortened to 256 characters.
+
     Raises:
         ConfigError: the template names no parameter, or its format does not fit.
     """
@@ -102,6 +108,9 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
         name, _, form = (match[1], "", "") if match[1] in assignment else match[1].rpartition(":")
         if name not in assignment:
             raise ConfigError(f"run_name: {match[1]!r} is not a parameter{closest(match[1], assignment)}")
+        # Not Python's whole language of formats: `{z:3000000000}` asks for as many bytes.
+        if not _FORMAT.fullmatch(form):
+            raise ConfigError(f"run_name: {match[0]}: {form!r} is no format for numbers, as .0e, .3f or 04d")
         try:
             return format(assignment[name], form)
         except (ValueError, TypeError) as error:
@@ -110,7 +119,7 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
     field = re.compile(r"\{([^{}]+)\}")
     if brace := re.search("[{}]", field.sub("", template)):
         raise ConfigError(f"run_name: {brace[0]!r} alone; a parameter stands between two braces, as {{lr}}")
-    return field.sub(fill, template)
+    return short_value(field.sub(fill, template), _LONGEST_NAME)
 
 
 def naming(

@@ -32,6 +32,7 @@ from dysweep.language.tree import (
     format_path,
 )
 from dysweep.language.upsert import KEEP, Placed, upsert
+from dysweep.limits import check_size
 
 logger = logging.getLogger("dysweep")
 
@@ -140,7 +141,8 @@ class Space:
             a new plain tree, without any word of the sweep language.
 
         Raises:
-            LanguageError: the assignment does not fit the base; the message names the path in the YAML.
+            LanguageError: the assignment does not fit the base, and the message names the path in the YAML;
+                or the config is too large.
 
         Example:
             >>> space = Space.compile({"net": {"lr": {"sweep": True, "values": [0.1, 0.01]}}})
@@ -153,9 +155,11 @@ class Space:
             if parameter.name in assignment
         }
         patch = _substitute(self.tree, self.path, chosen)
-        return upsert(
+        config: dict[str, Any] = upsert(
             base_config, {} if patch is KEEP else patch, allow_eval=allow_eval, patch_path=self.path
         )
+        check_size(config, "the config")
+        return config
 
     def to_json(self) -> str:
         """Write the space as one JSON text.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ from dysweep.directory.runs import State
 from dysweep.errors import ConfigError, closest
 from dysweep.language.metric import Metric
 from dysweep.language.parameter import Parameter
-from dysweep.text import count, duration, last_line, short, short_path, short_value
+from dysweep.text import count, duration, harmless, last_line, short, short_path, short_value
 from dysweep.views.status import RunStatus, SweepStatus
 
 try:
@@ -81,9 +82,9 @@ def report(status: SweepStatus, metric: str | None = None) -> str:
     parts.append(f"<section><h2>Runs</h2>{_table(status)}</section>")
     title = escape(f"{_name(status)} - dysweep")
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    for name, text in (("title", title), ("plotly", get_plotlyjs()), ("body", "\n".join(parts))):
-        page = page.replace("{{" + name + "}}", text, 1)
-    return page
+    filling = {"title": title, "plotly": get_plotlyjs(), "body": harmless("\n".join(parts))}
+    # In one pass: a sweep may be called `{{plotly}}`.
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: filling[place[1]], page)
 
 
 def _metric(status: SweepStatus, wanted: str | None) -> str | None:

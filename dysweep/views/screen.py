@@ -9,15 +9,16 @@ from contextlib import nullcontext
 from datetime import datetime, timezone
 from itertools import islice
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from dysweep.directory.runs import State
 from dysweep.errors import LanguageError
-from dysweep.text import ago, count, counted, duration, last_line, short, short_path, short_value
+from dysweep.text import ago, count, counted, duration, harmless, last_line, short, short_path, short_value
 from dysweep.views.preview import Preview, differences
 from dysweep.views.status import RunStatus, SweepStatus
 
@@ -42,6 +43,11 @@ _SECONDS_OF_SILENCE = 60
 
 
 class _Console(Console):
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render; what a run, an error or a host is called does not steer the terminal."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(harmless(part.text), part.style)
+
     def on_broken_pipe(self) -> None:
         """Let the command end as it does where rich has no part in it; rich itself exits with 1."""
         raise BrokenPipeError

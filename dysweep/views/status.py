@@ -19,10 +19,11 @@ from dysweep.directory.runs import Attempt, End, RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.language.points import Grid
-from dysweep.text import as_on_a_terminal, short_value
+from dysweep.text import as_on_a_terminal, harmless, short_value
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
 _SHOWN_ROWS = 50
+_BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
 
 
@@ -206,11 +207,25 @@ class SweepStatus:
         return f"<p><b>sweep {escape(self.sweep.sweep_id)}</b>: {counts}</p><table>{table}</table>{more}"
 
     def to_csv(self) -> str:
-        """Write one row for each run, as CSV with a header."""
+        """Write one row for each run, as CSV with a header.
+
+        A text that a spreadsheet would compute gets a `'` before it, and control characters are written out.
+        """
         header, rows = self.rows()
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([header, *rows])
+        csv.writer(text).writerows([[_inert(cell) for cell in row] for row in [header, *rows]])
         return text.getvalue()
+
+
+def _inert(cell: Any) -> Any:
+    """Return a cell of CSV that no spreadsheet takes for a formula.
+
+    What begins one: https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    if cell is None or isinstance(cell, (bool, int, float)):
+        return cell
+    text = harmless(str(cell))
+    return f"'{text}" if text.startswith(_BEGINS_A_FORMULA) else text
 
 
 def _strict(tree: Any) -> Any:
@@ -333,7 +348,7 @@ def _attempt_status(
 def _changed(path: Path) -> str | None:
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat()
-    except OSError:
+    except (OSError, ValueError, OverflowError):  # the last two: a time that no calendar has
         return None
 
 
@@ -358,16 +373,22 @@ def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
     return [read_status(directory, max_attempts, details=False) for directory in directories]
 
 
-def last_log(directory: SweepDirectory, run_id: str) -> str:
-    """Return what the last attempt of a run has printed, as a terminal shows it.
+def last_log(directory: SweepDirectory, run_id: str, raw: bool = False) -> str:
+    """Return what the last attempt of a run has printed.
+
+    Args:
+        directory: the sweep's directory.
+        run_id: the run's id.
+        raw: as it was written, control characters included; else as a terminal shows it in the end.
 
     Raises:
         NotFoundError: there is no such run, or it has not been started.
     """
     old = OldSweep.at(directory)
     if old and (old_run := old.run(run_id)):
-        return as_on_a_terminal(old_run.log)
+        return old_run.log if raw else as_on_a_terminal(old_run.log)
     last = directory.run(run_id).last_attempt()
     if last is None or not last.log_path.exists():
         raise NotFoundError(f"{run_id}: it has not been started, so there is no log")
-    return as_on_a_terminal(last.log_path.read_bytes().decode("utf-8", errors="replace"))
+    text = last.log_path.read_bytes().decode("utf-8", errors="replace")
+    return text if raw else as_on_a_terminal(text)
