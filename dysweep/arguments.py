@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dysweep import __version__
+from dysweep.completion import COMPLETED_BY, SHELLS, SOURCES_OF_IDS
 from dysweep.errors import ConfigError, closest
 from dysweep.files import dump_yaml, parse_yaml
 from dysweep.overrides import override, take_tree_overrides
@@ -62,43 +63,6 @@ _EXAMPLES = {
     RUN: "dysweep run --package train --function main --sweep_id ab12",
     STATUS: "dysweep status --sweep_id ab12",
     SYNC: "dysweep sync --sweep_id ab12 --project study",
-}
-_COMPLETED_BY = {
-    "ID": {"bash": "_dysweep_sweeps", "zsh": "_dysweep_sweeps"},
-    "RUN": {"bash": "_dysweep_runs", "zsh": "_dysweep_runs"},
-    "FILE": {"bash": "_shtab_compgen_files", "zsh": "_files"},
-    "DIR": {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"},
-}
-SHELLS = ("bash", "zsh")
-_LISTED = """
-_dysweep_root() {
-  local root=dysweep_logs word last
-  for word in "$@"; do
-    [ "$last" = --default_root_dir ] && root=$word
-    last=$word
-  done
-  echo "$root"
-}
-_dysweep_listed() {  # sweeps or runs, the words of the command line
-  local kind=$1 root; shift; root=$(_dysweep_root "$@")
-  if [ "$kind" = sweeps ]; then
-    find "$root" -maxdepth 1 -name 'checkpoints-*' 2> /dev/null | sed 's/.*checkpoints-//'
-  else
-    find "$root" -maxdepth 3 -path '*/checkpoints-*/runs/*' ! -name '.*' 2> /dev/null | sed 's/.*runs.//'
-  fi
-}
-"""
-_IDS = {
-    "bash": _LISTED
-    + """
-_dysweep_sweeps() { compgen -W "$(_dysweep_listed sweeps "${COMP_WORDS[@]}")" -- "$1"; }
-_dysweep_runs() { compgen -W "$(_dysweep_listed runs "${COMP_WORDS[@]}")" -- "$1"; }
-""",
-    "zsh": _LISTED
-    + """
-_dysweep_sweeps() { compadd -- ${(f)"$(_dysweep_listed sweeps $words)"} }
-_dysweep_runs() { compadd -- ${(f)"$(_dysweep_listed runs $words)"} }
-""",
 }
 
 
@@ -147,6 +111,9 @@ class StatusOptions:
         None, "print what the last attempt of the run with this id has printed", STATUS, metavar="RUN"
     )
     raw: bool = setting(False, "with log: as it was written, control characters included", STATUS)
+    check: str | None = setting(
+        None, "try whether a folder's file system gives what a sweep's directory needs", STATUS, metavar="DIR"
+    )
 
 
 def overview() -> str:
@@ -261,8 +228,8 @@ def _add_arguments(parser: argparse.ArgumentParser, command: str) -> list[str]:
             help=f"{known.help}{default}".replace("%", "%%"),
             **more,
         )
-        if known.metavar in _COMPLETED_BY:
-            action.complete = _COMPLETED_BY[known.metavar]
+        if known.metavar in COMPLETED_BY:
+            action.complete = COMPLETED_BY[known.metavar]
         options.append(f"--{name}")
     return options
 
@@ -305,7 +272,7 @@ def completion(shell: str) -> str:
         parsers.append(argparse.ArgumentParser(prog=command, description=_ABOUT[command]))
         for parser in (subcommands.add_parser(word, help=_ABOUT[command]), parsers[-1]):
             _add_arguments(parser, command)
-    return "\n".join([_IDS[shell], *(shtab.complete(parser, shell) for parser in parsers)])
+    return "\n".join([SOURCES_OF_IDS[shell], *(shtab.complete(parser, shell) for parser in parsers)])
 
 
 def _with_switch_values(argv: list[str], switches: Collection[str]) -> list[str]:

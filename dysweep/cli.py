@@ -20,7 +20,6 @@ from dysweep.agents.functions import function_named
 from dysweep.agents.ranks import refuse_ranks
 from dysweep.arguments import (
     COMMANDS,
-    SHELLS,
     Options,
     StatusOptions,
     additional_arguments,
@@ -31,6 +30,7 @@ from dysweep.arguments import (
     parse,
     parse_status,
 )
+from dysweep.completion import SHELLS
 from dysweep.creation import create as create_sweep
 from dysweep.creation import location_of, preview
 from dysweep.directory.location import Location
@@ -237,6 +237,8 @@ def _sync(settings: dict[str, Any]) -> int:
 
 
 def _status(options: StatusOptions, config: ResumableSweepConfig) -> int:
+    if options.check is not None:
+        return _check(options, config)
     if config.sweep_id is None:
         one_only = [
             name for name in ("runs", "json", "csv", "html", "watch", "log") if getattr(options, name)
@@ -260,6 +262,17 @@ def _status(options: StatusOptions, config: ResumableSweepConfig) -> int:
         raise ConfigError("--metric: it needs --html")
     details = bool(options.runs or options.json or options.csv or options.html)
     return _show_status(options, lambda: read_status(directory, config.max_attempts, details))
+
+
+def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
+    if options != StatusOptions(check=options.check) or config.sweep_id is not None:
+        raise ConfigError("--check: it takes nothing but a folder, and looks at no sweep")
+    from dysweep.directory.probe import probe
+    from dysweep.views import screen
+
+    findings = probe(user_path(options.check or "."))
+    screen.show(screen.findings(findings))
+    return 0 if all(finding.given for finding in findings if finding.needed) else 1
 
 
 def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int:

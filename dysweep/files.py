@@ -300,7 +300,8 @@ def publish_json(path: Path, content: Any) -> bool:
     try:
         os.link(beside, path)
     except FileExistsError:
-        return False
+        # On NFS the answer can get lost, and the repeated request finds what the first has made.
+        return os.path.samefile(beside, path)
     except OSError:  # no hard links on this file system
         if path.exists():
             return False

@@ -32,6 +32,8 @@ from wandb_server import Server, Unknown  # noqa: E402
 MARK_OF_FIXTURE = {"start": "processes", "server": "online", "servers": "online", "browser": "browser"}
 MARK_OF_MODULE = {
     "test_chaos": "processes",
+    "test_crash_points": "processes",
+    "test_ends": "processes",
     "test_hosts": "root",
     "test_lightning": "torch",
     "test_online": "online",

@@ -22,6 +22,7 @@ static enum how how;
 static int failure;
 static long at, seen;
 static int report = -1;
+static char only[32];
 enum { NOT_OURS, READ, WRITTEN };
 static char ours[4096]; /* by file descriptor */
 
@@ -29,12 +30,11 @@ static char ours[4096]; /* by file descriptor */
   static result (*real)(__VA_ARGS__);                          \
   if (!real) real = (result(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
-void arm(const char *directory, int what, int error, long number, int report_to) {
+void arm(const char *directory, int what, int error, const char *call, long number, int report_to) {
   snprintf(root, sizeof root, "%s", directory);
+  snprintf(only, sizeof only, "%s", call);
   how = what, failure = error, at = number, seen = 0, report = report_to;
 }
-
-long calls(void) { return seen; }
 
 static int below(int directory, const char *path, char *whole) {
   char start[PATH_MAX] = "";
@@ -49,11 +49,12 @@ static int below(int directory, const char *path, char *whole) {
   }
   if (snprintf(whole, PATH_MAX, "%s%s", start, path) >= PATH_MAX) return 0;
   size_t length = strlen(root);
-  return !strncmp(whole, root, length) && !strstr(whole + length, "/wandb") && !strstr(whole + length, "/checkpoint");
+  return !strncmp(whole, root, length) && !strstr(whole + length, "/wandb") && !strstr(whole + length, "/checkpoint/");
 }
 
 /* Whether this call is the one; a process that is to be killed here does not return. */
 static int is_the_one(const char *call, const char *path, int can_lose, int can_tear) {
+  if (only[0] && strncmp(call, only, strlen(only))) return 0;
   if (how == LOSE_THE_REPLY && !can_lose) return 0;
   if (how == TEAR && !can_tear) return 0;
   long number = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
@@ -123,6 +124,13 @@ ssize_t write(int descriptor, const void *content, size_t size) {
     pause();
   }
   return real(descriptor, content, size);
+}
+
+int flock(int descriptor, int operation) {
+  REAL(int, "flock", int, int);
+  char path[PATH_MAX];
+  if (is_ours(descriptor, path) && only[0] && FAILS(is_the_one("flock", path, 0, 0))) return errno = failure, -1;
+  return real(descriptor, operation);
 }
 
 int fsync(int descriptor) {

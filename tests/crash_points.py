@@ -27,14 +27,16 @@ from pathlib import Path
 HERE = Path(__file__).parent
 LIBRARY = "CRASH_POINTS_LIBRARY"
 COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR = range(6)
-HOW = {
-    "kill": (KILL, 0),
-    "EIO": (FAIL, errno.EIO),
-    "ENOSPC": (FAIL_FROM_HERE, errno.ENOSPC),
-    "EINTR": (FAIL, errno.EINTR),
-    "ESTALE": (FAIL, errno.ESTALE),
-    "lost": (LOSE_THE_REPLY, 0),
-    "torn": (TEAR, 0),
+HOW = {  # what happens, with which error, to which calls
+    "kill": (KILL, 0, b""),
+    "EIO": (FAIL, errno.EIO, b""),
+    "ENOSPC": (FAIL_FROM_HERE, errno.ENOSPC, b""),
+    "EINTR": (FAIL, errno.EINTR, b""),
+    "ESTALE": (FAIL, errno.ESTALE, b""),
+    "lost": (LOSE_THE_REPLY, 0, b""),
+    "torn": (TEAR, 0, b""),
+    "no links": (FAIL_FROM_HERE, errno.EPERM, b"link"),
+    "no locks": (FAIL_FROM_HERE, errno.ENOSYS, b"flock"),
 }
 CONFIG = """
 base_config: {lr: 1.0}
@@ -69,6 +71,7 @@ def vanishes(config, checkpoint_dir):
         os.kill(os.getpid(), signal.SIGKILL)
     trains(config, checkpoint_dir)
 """
+FIRST = "the first run"
 AGENT = ["--package", "work", "--lease", "1", "--sweep_id"]
 # What was there before, by the function of an agent that worked on a new sweep, and the command on top of it.
 COMMANDS = {
@@ -79,10 +82,10 @@ COMMANDS = {
     "resume of a preempted run": ("is_terminated", ["run", "--function", "trains", "--resume"]),
     "resume of a crashed run": ("vanishes", ["run", "--function", "trains", "--resume"]),
     "resume of a failed run": ("fails", ["run", "--function", "trains", "--resume"]),
-    "rerun": ("trains", ["run", "--function", "trains", "--rerun", "finished"]),
+    "rerun": ("trains", ["run", "--function", "trains", "--rerun_id", FIRST]),
     "rerun that deletes": (
         "trains",
-        ["run", "--function", "trains", "--rerun", "finished", "--delete_checkpoints", "True"],
+        ["run", "--function", "trains", "--rerun_id", FIRST, "--delete_checkpoints", "True"],
     ),
     "recover": ("vanishes", ["run", "--function", "trains", "--recover", "True"]),
 }
@@ -99,7 +102,7 @@ def compiled(folder):
     return library
 
 
-def run(words, folder, what=(COUNT, 0), number=0, seconds=60):
+def run(words, folder, what=(COUNT, 0, b""), number=0, seconds=60):
     """Execute a command in a process of its own; return its exit status, and the call that ended badly."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -157,7 +160,11 @@ def status(folder):
 
 
 def with_sweep(words, folder):
-    return [*words, *AGENT, status(folder)["sweep_id"]] if words[0] == "run" else words
+    if words[0] == "create":
+        return words
+    seen = status(folder)
+    named = [seen["runs"][0]["run_id"] if word == FIRST else word for word in words]
+    return [*named, *AGENT, seen["sweep_id"]]
 
 
 def prepare(before, folder):
@@ -186,6 +193,8 @@ def problem_after(words, folder, code):
     finished = {run["run_id"] for run in seen["runs"] if run["state"] == "finished"}
     ends = {run["run_id"]: run["attempts"] for run in seen["runs"]}
     for more in (["--recover", "True"], ["--resume"]):
+        if more == ["--resume"] and not status(folder)["counts"].get("failed"):
+            continue
         done, _ = run(with_sweep(["run", "--function", "trains", *more], folder), folder)
         if done != 0:
             return f"the next agent ({more[0]}) ended with {done}"
@@ -211,6 +220,7 @@ def try_command(name, how, every, workspace):
         shutil.copytree(template, folder)
         code, call = run(with_sweep(words, folder), folder, HOW[how], number)
         if not call:
+            shutil.rmtree(folder)
             break
         tried += 1
         problem = "it does not end" if code == "no end" else problem_after(words, folder, code)
@@ -254,7 +264,7 @@ def main():
         for how in given.how or HOW:
             tried, wrong = try_command(name, how, given.every, folder)
             found.update(tried=tried, wrong=len(wrong))
-            print(f"{name:<26} {how:<7} {tried:>4} calls, {len(wrong)} wrong", flush=True)
+            print(f"{name:<26} {how:<8} {tried:>4} calls, {len(wrong)} wrong", flush=True)
             for each in wrong:
                 print(f"    {each}", flush=True)
     if not found["wrong"]:

@@ -12,7 +12,7 @@ PACKAGE = Path(dysweep.__file__).parent
 LAYERS = [
     ["cli"],
     ["arguments", "parallel"],
-    ["creation", "overrides"],
+    ["completion", "creation", "overrides"],
     ["agents"],
     ["tracking", "views"],
     ["directory"],

@@ -190,3 +190,28 @@ def spoil(path, damage):
         path.write_text("[1, null]")
     else:
         path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else path.stat().st_size // 2])
+
+
+def test_a_file_system_is_tried_before_a_sweep_is_put_on_it(own_folder, capsys):
+    (own_folder / "disk").mkdir(exist_ok=True)
+    assert cli.status(["--check", "disk"]) == 0
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    answers = {line[0]: [word.strip() for word in line[1:] if word.strip()] for line in lines}
+    for needed in ("exclusive creation", "renames that replace no folder", "names of 255 bytes"):
+        assert answers[needed][0] == "yes"
+    assert "200 names, 4 processes, 0 created twice" in answers["exclusive creation"]
+    assert list((own_folder / "disk").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--check", "nowhere"], "nowhere: nothing can be created here"),
+        (["--check", "disk", "--runs"], "--check: it takes nothing but a folder"),
+        (["--check", "disk", "--sweep_id", "a"], "--check: it takes nothing but a folder"),
+    ],
+)
+def test_what_cannot_be_tried_is_one_line(capsys, words, message):
+    assert cli.status(words) in (1, 2)
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1

@@ -97,21 +97,21 @@ class Attempt:
         return f"{self.run.attempts_folder}/{self.number:04d}{ending}"  # pathlib is slow for 10,000 runs
 
     def owner(self) -> Owner | None:
-        """Read who executes the attempt; None while the claim is still empty."""
+        """Read who executes the attempt; None while the claim is not written to its end."""
         try:
             return Owner.from_stored(read_json(self._file(".json")))
         except DirectoryError:
-            # Created, and not written yet: its owner is at it now, or died between the two.
-            if self._is_empty():
+            # Created, and not written yet: its owner is at it now, or died in between, or its disk is full.
+            if self._is_cut_off():
                 return None
             raise
         except (TypeError, ValueError, OSError) as error:
             raise damaged(self.claim_path, error) from None
 
-    def _is_empty(self) -> bool:
+    def _is_cut_off(self) -> bool:
         try:
-            return self.claim_path.stat().st_size == 0
-        except OSError:
+            return not read_regular_file(self.claim_path).endswith(b"}")
+        except (OSError, ValueError):
             return False
 
     def end(self) -> End | None:

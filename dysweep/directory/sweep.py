@@ -334,6 +334,7 @@ class SweepDirectory:
             # taken.
             made.claim(None)
             run = RunDirectory(self.runs_path / run_id)
+            own = beside.stat().st_ino
             try:
                 # A rename onto a folder that is not empty fails: of many processes that start a run, one
                 # does.
@@ -341,7 +342,9 @@ class SweepDirectory:
             except OSError:
                 if not run.path.exists():
                     raise
-                return None
+                # On NFS the answer can get lost, and the repeated request finds nothing to rename.
+                if run.path.stat().st_ino != own:
+                    return None
             # Else a power failure could forget the name, and the point would be executed twice.
             sync_directory(self.runs_path)
             return Attempt(run, 1)

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,7 +89,8 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        with suppress(OSError):  # a network file system that is gone; the lock goes with the process
+            lock.release()
 
 
 def _ended_runs(directory: SweepDirectory, lease: float) -> dict[RunDirectory, list[Path]]:

@@ -16,6 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from dysweep.directory.probe import Finding
 from dysweep.directory.runs import State
 from dysweep.errors import LanguageError
 from dysweep.text import ago, count, counted, duration, harmless, last_line, short, short_path, short_value
@@ -204,6 +205,17 @@ def runs(status: SweepStatus) -> Table:
             short(run.assignment),
             short(run.metrics),
         )
+    return table
+
+
+def findings(found: list[Finding]) -> Table:
+    """Draw what a file system gives, one property in a line."""
+    table = Table.grid(padding=(0, 2))
+    for each in found:
+        answer = "yes" if each.given else "no"
+        style = "green" if each.given else "red" if each.needed else "yellow"
+        needed = "" if each.given else "needed" if each.needed else "not needed"
+        table.add_row(each.what, Text(answer, style=style), needed, Text(each.detail, style="dim"))
     return table
 
 
