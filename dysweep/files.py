@@ -8,6 +8,8 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +244,17 @@ def read_regular_file(path: Path | str) -> bytes:
         return file.read()
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Report what a disk refuses as one line about this path."""
+    try:
+        yield
+    except DirectoryError:
+        raise
+    except OSError as error:
+        raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
+
+
 def replace_json(path: Path, content: Any) -> None:
     """Write a JSON file at once: beside, flushed to the disk, then renamed; a crash leaves none or all of it.
 
@@ -258,7 +271,7 @@ def replace_json(path: Path, content: Any) -> None:
         os.replace(beside, path)
         sync_directory(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
         raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
 
 
@@ -277,14 +290,12 @@ def claim_json(path: Path, content: Any) -> bool:
         return False
     except OSError as error:
         raise DirectoryError(f"{path}: cannot be created ({_reason(error)})") from None
-    try:
+    with writing(path):
         with open(descriptor, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         sync_directory(path.parent)
-    except OSError as error:
-        raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
     return True
 
 
@@ -307,9 +318,14 @@ def publish_json(path: Path, content: Any) -> bool:
             return False
         os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
     sync_directory(path.parent)
     return True
+
+
+def _remove(beside: Path) -> None:
+    with suppress(OSError):  # hidden, so nobody trips over what is left
+        beside.unlink()
 
 
 def damaged(path: Path, error: Exception) -> DirectoryError:

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum how { COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR };
+enum how { COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR, TERMINATE };
 
 static char root[PATH_MAX];
 static enum how how;
@@ -64,6 +64,7 @@ static int is_the_one(const char *call, const char *path, int can_lose, int can_
     kill(getpid(), SIGKILL);
     pause();
   }
+  if (one && how == TERMINATE) kill(getpid(), SIGTERM);
   return one && how != COUNT;
 }
 

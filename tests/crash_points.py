@@ -26,9 +26,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LIBRARY = "CRASH_POINTS_LIBRARY"
-COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR = range(6)
+COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR, TERMINATE = range(7)
 HOW = {  # what happens, with which error, to which calls
     "kill": (KILL, 0, b""),
+    "SIGTERM": (TERMINATE, 0, b""),
     "EIO": (FAIL, errno.EIO, b""),
     "ENOSPC": (FAIL_FROM_HERE, errno.ENOSPC, b""),
     "EINTR": (FAIL, errno.EINTR, b""),
@@ -224,7 +225,7 @@ def try_command(name, how, every, workspace):
             break
         tried += 1
         problem = "it does not end" if code == "no end" else problem_after(words, folder, code)
-        if problem is None and code not in (0, 1, 2, 128 + signal.SIGTERM, -signal.SIGKILL):
+        if problem is None and code not in (0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL):
             problem = f"exit code {code}"
         if problem is None and "Traceback" in (said := (folder / "said").read_text()):
             problem = "a traceback" if "the loss is nan" not in said else None

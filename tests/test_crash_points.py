@@ -16,6 +16,7 @@ SAMPLE = [
     ("terminated agent", "kill", 29),
     ("resume of a crashed run", "kill", 13),
     ("rerun", "kill", 11),
+    ("agent", "SIGTERM", 23),
     ("create", "lost", 1),
     ("agent", "lost", 7),
     ("agent", "torn", 4),

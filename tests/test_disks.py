@@ -108,7 +108,7 @@ def test_training_goes_on_when_the_disk_gets_full_and_the_run_is_resumed_later()
         size="30m",
     )
     assert shown.stdout.splitlines() == ["code 1", "yes", "1"], shown
-    assert "nothing more can be written (No space left on device)" in shown.stderr
+    assert "not everything could be written (No space left on device)" in shown.stderr
     assert "Traceback" not in shown.stderr
 
 

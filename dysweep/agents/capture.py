@@ -29,13 +29,13 @@ def captured(attempt: Attempt) -> Iterator[None]:
         log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
         raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
-    out.log = err.log = _Log(log, str(attempt.log_path))
+    out.log = err.log = kept = _Log(log, str(attempt.log_path))
     try:
         with split_output(), _root_handlers_to(out, err):
             yield
     finally:
         out.log = err.log = None
-        os.close(log)
+        kept.close()
 
 
 @contextmanager
@@ -80,8 +80,18 @@ class _Log:
             try:
                 data = data[os.write(self._descriptor, data) :]
             except OSError as error:
-                self._failed = True
-                logger.warning("%s: nothing more can be written (%s)", self._path, error.strerror)
+                self._fails(error)
+
+    def close(self) -> None:
+        try:
+            os.close(self._descriptor)
+        except OSError as error:  # network file systems tell here what they could not write
+            self._fails(error)
+
+    def _fails(self, error: OSError) -> None:
+        if not self._failed:
+            logger.warning("%s: not everything could be written (%s)", self._path, error.strerror)
+        self._failed = True
 
 
 class _Tee:

@@ -71,12 +71,12 @@ class Executor:
         """Execute a claim and record how it ended.
 
         Raises:
+            DirectoryError: the run's directory cannot be written.
             TrackingError: W&B cannot be reached.
         """
         begun = time.monotonic()
         attempt, stop = claim.attempt, self.stop
-        # The function may rely on its folder; an attempt that crashed before left it already.
-        attempt.run.checkpoint_path.mkdir(exist_ok=True)
+        attempt.run.make_checkpoint()
         # What the run has recorded so far belongs to every way in which this attempt may end.
         earlier = {} if claim.from_scratch else _earlier_metrics(attempt)
         value: Any = None

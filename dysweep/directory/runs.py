@@ -13,7 +13,7 @@ from typing import Any
 
 from dysweep.directory.liveness import Owner, check_time, now
 from dysweep.errors import DirectoryError
-from dysweep.files import claim_json, damaged, publish_json, read_json, read_regular_file
+from dysweep.files import claim_json, damaged, publish_json, read_json, read_regular_file, writing
 
 _CLAIM = re.compile(r"\d{4,}\.json")
 
@@ -281,7 +281,8 @@ class RunDirectory:
         """
         # Of all processes that saw the same last attempt, one can create this file.
         attempt = Attempt(self, after.number + 1 if after else 1)
-        self.attempts_path.mkdir(parents=True, exist_ok=True)
+        with writing(self.attempts_path):
+            self.attempts_path.mkdir(parents=True, exist_ok=True)
         return attempt if claim_json(attempt.claim_path, asdict(Owner.current())) else None
 
     def set_checkpoint_aside(self, delete: bool) -> None:
@@ -289,13 +290,26 @@ class RunDirectory:
 
         Args:
             delete: remove it instead.
+
+        Raises:
+            DirectoryError: it cannot be moved or removed.
         """
-        if not self.checkpoint_path.is_dir() or not any(self.checkpoint_path.iterdir()):
-            return
-        if delete:
-            shutil.rmtree(self.checkpoint_path)
-            return
-        number = 1
-        while (aside := self.path / f"checkpoint.{number:04d}").exists():
-            number += 1
-        self.checkpoint_path.rename(aside)
+        with writing(self.checkpoint_path):
+            if not self.checkpoint_path.is_dir() or not any(self.checkpoint_path.iterdir()):
+                return
+            if delete:
+                shutil.rmtree(self.checkpoint_path)
+                return
+            number = 1
+            while (aside := self.path / f"checkpoint.{number:04d}").exists():
+                number += 1
+            self.checkpoint_path.rename(aside)
+
+    def make_checkpoint(self) -> None:
+        """Create `checkpoint/`, which the function may rely on, unless an earlier attempt has left it.
+
+        Raises:
+            DirectoryError: it cannot be created.
+        """
+        with writing(self.checkpoint_path):
+            self.checkpoint_path.mkdir(exist_ok=True)
