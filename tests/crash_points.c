@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum how { COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR, TERMINATE };
+enum how { COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR, TERMINATE, RECORD };
 
 static char root[PATH_MAX];
 static enum how how;
@@ -68,6 +68,23 @@ static int is_the_one(const char *call, const char *path, int can_lose, int can_
   return one && how != COUNT;
 }
 
+/* One line for each call that has changed something: its name, the path, and the new path or what was written. */
+static void record(const char *call, const char *path, const char *other, const unsigned char *content, size_t size) {
+  static const char digits[] = "0123456789abcdef";
+  if (how != RECORD || report < 0) return;
+  char *line = malloc(2 * PATH_MAX + 64 + 2 * size);
+  int length = sprintf(line, "%s\t%s\t%s", call, path, other);
+  for (size_t i = 0; i < size; i++) {
+    line[length++] = digits[content[i] >> 4];
+    line[length++] = digits[content[i] & 15];
+  }
+  line[length++] = '\n';
+  static ssize_t (*put)(int, const void *, size_t);
+  if (!put) put = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+  for (int done = 0; done < length;) done += put(report, line + done, length - done);
+  free(line);
+}
+
 #define FAILS(one) ((one) && (how == FAIL || how == FAIL_FROM_HERE))
 #define LOSES(one, result) ((one) && how == LOSE_THE_REPLY && (result) >= 0)
 
@@ -85,6 +102,7 @@ static int open_here(int directory, const char *path, int flags, mode_t mode) {
   if (FAILS(one)) return errno = failure, -1;
   int descriptor = real(directory, path, flags, mode);
   if (LOSES(one, descriptor)) return close(descriptor), errno = EEXIST, -1;
+  if (descriptor >= 0) record(flags & O_TRUNC ? "truncate" : "open", whole, "", NULL, 0);
   return opened(descriptor, WRITTEN);
 }
 
@@ -116,6 +134,7 @@ static int is_ours(int descriptor, char *path) {
 ssize_t write(int descriptor, const void *content, size_t size) {
   REAL(ssize_t, "write", int, const void *, size_t);
   char path[PATH_MAX];
+  if (descriptor == 1 || descriptor == 2) record("say", "", "", content, size);
   if (!is_ours(descriptor, path)) return real(descriptor, content, size);
   int one = is_the_one("write", path, 0, size > 1);
   if (FAILS(one)) return errno = failure, -1;
@@ -124,7 +143,9 @@ ssize_t write(int descriptor, const void *content, size_t size) {
     kill(getpid(), SIGKILL);
     pause();
   }
-  return real(descriptor, content, size);
+  ssize_t written = real(descriptor, content, size);
+  if (written > 0) record("write", path, "", content, written);
+  return written;
 }
 
 int flock(int descriptor, int operation) {
@@ -137,8 +158,11 @@ int flock(int descriptor, int operation) {
 int fsync(int descriptor) {
   REAL(int, "fsync", int);
   char path[PATH_MAX];
-  if (is_ours(descriptor, path) && FAILS(is_the_one("fsync", path, 0, 0))) return errno = failure, -1;
-  return real(descriptor);
+  if (!is_ours(descriptor, path)) return real(descriptor);
+  if (FAILS(is_the_one("fsync", path, 0, 0))) return errno = failure, -1;
+  int result = real(descriptor);
+  if (result == 0) record("fsync", path, "", NULL, 0);
+  return result;
 }
 
 int close(int descriptor) {
@@ -150,44 +174,46 @@ int close(int descriptor) {
   return FAILS(one) ? (errno = failure, -1) : result;
 }
 
-#define CHANGE(directory, path, can_lose, lost, call)              \
+#define CHANGE(from, directory, path, can_lose, lost, call)        \
   char whole[PATH_MAX];                                            \
-  int one = below(directory, path, whole) && is_the_one(__func__, whole, can_lose, 0); \
+  int counted = below(directory, path, whole);                     \
+  int one = counted && is_the_one(__func__, whole, can_lose, 0);   \
   if (FAILS(one)) return errno = failure, -1;                      \
   int result = call;                                               \
+  if (counted && result == 0) record(__func__, from, whole, NULL, 0); \
   return LOSES(one, result) ? (errno = lost, -1) : result
 
 int mkdir(const char *path, mode_t mode) {
   REAL(int, "mkdir", const char *, mode_t);
-  CHANGE(AT_FDCWD, path, 1, EEXIST, real(path, mode));
+  CHANGE("", AT_FDCWD, path, 1, EEXIST, real(path, mode));
 }
 
 int rename(const char *from, const char *to) {
   REAL(int, "rename", const char *, const char *);
-  CHANGE(AT_FDCWD, to, 1, ENOENT, real(from, to));
+  CHANGE(from, AT_FDCWD, to, 1, ENOENT, real(from, to));
 }
 
 int link(const char *from, const char *to) {
   REAL(int, "link", const char *, const char *);
-  CHANGE(AT_FDCWD, to, 1, EEXIST, real(from, to));
+  CHANGE(from, AT_FDCWD, to, 1, EEXIST, real(from, to));
 }
 
 int linkat(int directory, const char *from, int other, const char *to, int flags) {
   REAL(int, "linkat", int, const char *, int, const char *, int);
-  CHANGE(other, to, 1, EEXIST, real(directory, from, other, to, flags));
+  CHANGE(from, other, to, 1, EEXIST, real(directory, from, other, to, flags));
 }
 
 int unlink(const char *path) {
   REAL(int, "unlink", const char *);
-  CHANGE(AT_FDCWD, path, 1, ENOENT, real(path));
+  CHANGE("", AT_FDCWD, path, 1, ENOENT, real(path));
 }
 
 int unlinkat(int directory, const char *path, int flags) {
   REAL(int, "unlinkat", int, const char *, int);
-  CHANGE(directory, path, 1, ENOENT, real(directory, path, flags));
+  CHANGE("", directory, path, 1, ENOENT, real(directory, path, flags));
 }
 
 int rmdir(const char *path) {
   REAL(int, "rmdir", const char *);
-  CHANGE(AT_FDCWD, path, 1, ENOENT, real(path));
+  CHANGE("", AT_FDCWD, path, 1, ENOENT, real(path));
 }

@@ -26,7 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LIBRARY = "CRASH_POINTS_LIBRARY"
-COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR, TERMINATE = range(7)
+COUNT, KILL, FAIL, FAIL_FROM_HERE, LOSE_THE_REPLY, TEAR, TERMINATE, RECORD = range(8)
 HOW = {  # what happens, with which error, to which calls
     "kill": (KILL, 0, b""),
     "SIGTERM": (TERMINATE, 0, b""),
@@ -104,8 +104,8 @@ def compiled(folder):
 
 
 def run(words, folder, what=(COUNT, 0, b""), number=0, seconds=60):
-    """Execute a command in a process of its own; return its exit status, and the call that ended badly."""
-    reading, writing = os.pipe()
+    """Execute a command in a process of its own; return its exit status, and the calls that it told of."""
+    told = tempfile.TemporaryFile("w+")
     pid = os.fork()
     if pid == 0:
         os.chdir(folder)
@@ -119,7 +119,7 @@ def run(words, folder, what=(COUNT, 0, b""), number=0, seconds=60):
             from dysweep import cli
 
             library = ctypes.CDLL(os.environ[LIBRARY])
-            library.arm(os.fsencode(folder / "dysweep_logs"), *what, ctypes.c_long(number), writing)
+            library.arm(os.fsencode(folder / "dysweep_logs"), *what, ctypes.c_long(number), told.fileno())
             command = {"create": cli.create, "run": cli.run_resume}[words[0]]
             code = command(words[1:])
         except BaseException as problem:
@@ -132,7 +132,6 @@ def run(words, folder, what=(COUNT, 0, b""), number=0, seconds=60):
             sys.stdout.flush()
             wandb.teardown()
             os._exit(code)
-    os.close(writing)
     end = time.monotonic() + seconds
     while not (done := os.waitpid(pid, os.WNOHANG))[0]:
         if time.monotonic() > end:
@@ -140,9 +139,9 @@ def run(words, folder, what=(COUNT, 0, b""), number=0, seconds=60):
             os.waitpid(pid, 0)
             return "no end", ""
         time.sleep(0.005)
-    with open(reading) as told:
-        call = told.read().strip()
-    return os.waitstatus_to_exitcode(done[1]), call
+    told.seek(0)
+    with told:
+        return os.waitstatus_to_exitcode(done[1]), told.read().strip("\n")
 
 
 def status(folder):
@@ -241,12 +240,8 @@ def try_command(name, how, every, workspace):
     return tried, wrong
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--command", action="append", choices=COMMANDS)
-    parser.add_argument("--how", action="append", choices=HOW)
-    parser.add_argument("--every", type=int, default=1, help="try every n-th call")
-    given = parser.parse_args()
+def preload():
+    """Go on in a process that has the library, and that has imported what all forked ones need."""
     if LIBRARY not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
             library = compiled(folder)
@@ -255,10 +250,18 @@ def main():
             own = {LIBRARY: str(library), "LD_PRELOAD": str(library)}
             environment = {**os.environ, **own, "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
             sys.exit(subprocess.run([sys.executable, *sys.argv], env=environment, check=False).returncode)
-    import wandb  # noqa: F401 - for all processes that are forked
+    import wandb  # noqa: F401
 
     from dysweep import cli  # noqa: F401
 
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--command", action="append", choices=COMMANDS)
+    parser.add_argument("--how", action="append", choices=HOW)
+    parser.add_argument("--every", type=int, default=1, help="try every n-th call")
+    given = parser.parse_args()
+    preload()
     found = Counter()
     folder = Path(tempfile.mkdtemp())
     for name in given.command or COMMANDS:
