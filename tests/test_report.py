@@ -1,5 +1,6 @@
 """`dysweep_status --html`: the page as a browser shows it."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -247,3 +248,39 @@ def test_without_plotly_the_extra_is_named():
         'dysweep_status: --html: it needs plotly: pip install "dysweep[report]"\n',
     )
     assert not Path("report.html").exists()
+
+
+def test_no_text_of_a_sweep_is_markup_or_code_on_the_page(page, tmp_path, own_folder, monkeypatch):
+    attack = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    spaces = {
+        f"p{attack}": {"sweep": True, "values": [attack, f"{{{{plotly}}}}{attack}", "javascript:alert(1)"]}
+    }
+
+    def train(config, checkpoint_dir):
+        wandb.log({f"loss{attack}": float(len(str(config))), "\x1b[2J": 1.0})
+        if "javascript:alert(1)" in config.values():
+            raise ValueError(f"{attack}\x1b[2J{{{{body}}}}")
+
+    sweep_id = dysweep_run_resume(
+        mode="offline",
+        base_config={"a": 1},
+        sweep_configuration={
+            "name": f"{{{{plotly}}}}{attack}{{{{body}}}}",
+            "metric": {"name": f"loss{attack}", "goal": "minimize"},
+            "parameters": spaces,
+        },
+    )
+    dysweep_run_resume(sweep_id=sweep_id, function=train)
+    [claim] = Path("dysweep_logs").glob("*/runs/*-0001/attempts/0001.json")
+    record = json.loads(claim.read_text())
+    claim.write_text(json.dumps({**record, "host": attack, "slurm_job_id": attack}))
+    assert cli.status(["--sweep_id", sweep_id, "--html", "page.html"]) == 0
+    browser = page("page.html")
+    browser.save_screenshot(str(tmp_path / "hostile.png"))
+    assert browser.title == f"{{{{plotly}}}}{attack}{{{{body}}}} - dysweep"
+    assert texts(browser, "h1") == [f"{{{{plotly}}}}{attack}{{{{body}}}}"]
+    assert browser.find_elements(By.CSS_SELECTOR, "img[src=x]") == []
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".plotly-graph-div")) == 3
+    assert len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 3
+    assert [each for each in browser.get_log("browser") if each["level"] == "SEVERE"] == []
+    assert "\x1b" not in Path("page.html").read_text()
