@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -73,7 +73,7 @@ def vanishes(config, checkpoint_dir):
     trains(config, checkpoint_dir)
 """
 FIRST = "the first run"
-AGENT = ["--package", "work", "--lease", "1", "--sweep_id"]
+AGENT = ["--package", "work", "--lease", "1"]
 # What was there before, by the function of an agent that worked on a new sweep, and the command on top of it.
 COMMANDS = {
     "create": (None, ["create", "-c", "config.yaml"]),
@@ -89,6 +89,7 @@ COMMANDS = {
         ["run", "--function", "trains", "--rerun_id", FIRST, "--delete_checkpoints", "True"],
     ),
     "recover": ("vanishes", ["run", "--function", "trains", "--recover", "True"]),
+    "sync": ("trains", ["sync"]),
 }
 
 
@@ -120,7 +121,7 @@ def run(words, folder, what=(COUNT, 0, b""), number=0, seconds=60):
 
             library = ctypes.CDLL(os.environ[LIBRARY])
             library.arm(os.fsencode(folder / "dysweep_logs"), *what, ctypes.c_long(number), told.fileno())
-            command = {"create": cli.create, "run": cli.run_resume}[words[0]]
+            command = {"create": cli.create, "run": cli.run_resume, "sync": cli.sync}[words[0]]
             code = command(words[1:])
         except BaseException as problem:
             import traceback
@@ -164,7 +165,7 @@ def with_sweep(words, folder):
         return words
     seen = status(folder)
     named = [seen["runs"][0]["run_id"] if word == FIRST else word for word in words]
-    return [*named, *AGENT, seen["sweep_id"]]
+    return [*named, *([] if words[0] == "sync" else AGENT), "--sweep_id", seen["sweep_id"]]
 
 
 def prepare(before, folder):
@@ -177,6 +178,18 @@ def prepare(before, folder):
         run(with_sweep(["run", "--function", before], folder), folder)
         if before == "is_terminated":
             assert status(folder)["counts"].get("preempted") == 1
+
+
+def problem_after_sync(words, folder, server):
+    """Return what is wrong after a sync that ended badly; None if nothing is."""
+    code, _ = run(words, folder)
+    if code != 0:
+        return f"the next sync ended with {code}"
+    runs = list(server.backend.runs.values())
+    # A sync that ends between W&B's answer and its own next write leaves an empty sweep there.
+    if [run.state for run in runs] != ["finished"] * 2 or len({run.sweep for run in runs}) != 1:
+        return f"W&B has {[(run.name, run.state, run.sweep) for run in runs]}"
+    return None
 
 
 def problem_after(words, folder, code):
@@ -209,6 +222,24 @@ def problem_after(words, folder, code):
     return None
 
 
+@contextmanager
+def served(words):
+    """Let W&B's test server answer what needs it."""
+    if words[0] != "sync":
+        yield None
+        return
+    from wandb_server import Server
+
+    server = Server().start()
+    before = {name: os.environ.get(name) for name in server.environment}
+    os.environ.update(server.environment)
+    try:
+        yield server
+    finally:
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+        server.stop()
+
+
 def try_command(name, how, every, workspace):
     """Let a command end badly at every n-th of its calls; return how many were tried, and what went wrong."""
     before, words = COMMANDS[name]
@@ -218,12 +249,19 @@ def try_command(name, how, every, workspace):
     for number in range(1, 10_000, every):
         folder = workspace / "trial"
         shutil.copytree(template, folder)
-        code, call = run(with_sweep(words, folder), folder, HOW[how], number)
-        if not call:
-            shutil.rmtree(folder)
-            break
-        tried += 1
-        problem = "it does not end" if code == "no end" else problem_after(words, folder, code)
+        with served(words) as server:
+            whole = with_sweep(words, folder)
+            code, call = run(whole, folder, HOW[how], number)
+            if not call:
+                shutil.rmtree(folder)
+                break
+            tried += 1
+            if code == "no end":
+                problem = "it does not end"
+            elif server is not None:
+                problem = problem_after_sync(whole, folder, server)
+            else:
+                problem = problem_after(words, folder, code)
         if problem is None and code not in (0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL):
             problem = f"exit code {code}"
         if problem is None and "Traceback" in (said := (folder / "said").read_text()):

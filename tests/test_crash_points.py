@@ -17,6 +17,7 @@ SAMPLE = [
     ("resume of a crashed run", "kill", 13),
     ("rerun", "kill", 11),
     ("agent", "SIGTERM", 23),
+    ("sync", "kill", 7),
     ("create", "lost", 1),
     ("agent", "lost", 7),
     ("agent", "torn", 4),
@@ -34,3 +35,10 @@ def test_a_command_that_ends_badly_at_any_of_its_calls_loses_nothing(command, ho
     shown = subprocess.run(tried, capture_output=True, text=True, timeout=LONGEST_WAIT, check=False)
     assert (shown.returncode, " 0 wrong" in shown.stdout) == (0, True), shown.stdout + shown.stderr
     assert not shown.stdout.startswith("0 tried")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler (cc)")
+def test_a_power_failure_at_any_moment_loses_nothing():
+    tried = [sys.executable, SCRIPT.with_name("power_loss.py"), "--every", "13", "--random", "1"]
+    shown = subprocess.run(tried, capture_output=True, text=True, timeout=LONGEST_WAIT, check=False)
+    assert (shown.returncode, " 0 wrong" in shown.stdout) == (0, True), shown.stdout + shown.stderr
