@@ -269,6 +269,7 @@ def replace_json(path: Path, content: Any) -> None:
             # Without this a power failure can leave the new name with empty content.
             os.fsync(file.fileno())
         os.replace(beside, path)
+        # And without this no name, of a file that others have seen and built on.
         sync_directory(path.parent)
     except OSError as error:
         _remove(beside)
@@ -293,8 +294,8 @@ def claim_json(path: Path, content: Any) -> bool:
     with writing(path):
         with open(descriptor, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        # The name is the claim, and must outlive a power failure of the disk: this process may be elsewhere.
+        # The content need not: a claim that is cut off counts as one of an unknown owner.
         sync_directory(path.parent)
     return True
 
@@ -319,6 +320,7 @@ def publish_json(path: Path, content: Any) -> bool:
         os.replace(beside, path)
     finally:
         _remove(beside)
+    # What is told as finished from now on must not be executed again after a power failure.
     sync_directory(path.parent)
     return True
 

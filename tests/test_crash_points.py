@@ -10,19 +10,19 @@ from helpers import LONGEST_WAIT
 
 SCRIPT = Path(__file__).with_name("crash_points.py")
 SAMPLE = [
-    ("create", "kill", 3),
-    ("agent", "kill", 23),
-    ("failing agent", "kill", 29),
+    ("create", "kill", 5),
+    ("agent", "kill", 37),
+    ("failing agent", "kill", 53),
     ("terminated agent", "kill", 29),
-    ("resume of a crashed run", "kill", 13),
-    ("rerun", "kill", 11),
-    ("agent", "SIGTERM", 23),
-    ("sync", "kill", 7),
+    ("resume of a crashed run", "kill", 17),
+    ("rerun", "kill", 17),
+    ("agent", "SIGTERM", 37),
+    ("sync", "kill", 9),
     ("create", "lost", 1),
-    ("agent", "lost", 7),
-    ("agent", "torn", 4),
-    ("agent", "EIO", 31),
-    ("agent", "ENOSPC", 31),
+    ("agent", "lost", 11),
+    ("agent", "torn", 6),
+    ("agent", "EIO", 53),
+    ("agent", "ENOSPC", 53),
     ("agent", "no links", 2),
     ("agent", "no locks", 9),
 ]
@@ -39,6 +39,6 @@ def test_a_command_that_ends_badly_at_any_of_its_calls_loses_nothing(command, ho
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler (cc)")
 def test_a_power_failure_at_any_moment_loses_nothing():
-    tried = [sys.executable, SCRIPT.with_name("power_loss.py"), "--every", "13", "--random", "1"]
+    tried = [sys.executable, SCRIPT.with_name("power_loss.py"), "--every", "17", "--random", "1"]
     shown = subprocess.run(tried, capture_output=True, text=True, timeout=LONGEST_WAIT, check=False)
     assert (shown.returncode, " 0 wrong" in shown.stdout) == (0, True), shown.stdout + shown.stderr
