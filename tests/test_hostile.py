@@ -254,6 +254,30 @@ def test_code_in_the_directory_runs_only_where_this_machine_allows_it(capsys, ow
     assert not (own_folder / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": []},
+        {"labels": None},
+        {"name": 3},
+        {"path": ["nowhere"]},
+        {"path": [["lr"]]},
+    ],
+)
+def test_a_space_in_the_directory_that_was_changed_is_named_before_a_run_is_executed(capsys, change):
+    sweep_id = created()
+    path = directory(sweep_id).record_path
+    record = json.loads(path.read_text())
+    space = json.loads(record["space"])
+    space["swept"][0].update(change)
+    path.write_text(json.dumps({**record, "space": json.dumps(space)}))
+    capsys.readouterr()
+    assert run("trains", "--sweep_id", sweep_id) == 1
+    err = capsys.readouterr().err
+    assert "sweep.json: damaged or unreadable" in err and len(err.splitlines()) == 1
+    assert not list(directory(sweep_id).runs_path.iterdir())
+
+
 @pytest.mark.parametrize("run_id", ["../../outside", "a/b", ".hidden", "", "x" * 200, "-rf\n"])
 def test_no_id_leads_out_of_the_directory(capsys, run_id):
     sweep_id = created()

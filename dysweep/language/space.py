@@ -194,8 +194,11 @@ class Space:
             swept = []
             for item in stored["swept"]:
                 found = tuple(item["path"])
-                swept.append(Parameter(item["name"], found, wandb_part(nodes[found]), tuple(item["labels"])))
-        except (KeyError, TypeError, AttributeError) as error:
+                parameter = Parameter(item["name"], found, wandb_part(nodes[found]), tuple(item["labels"]))
+                if not isinstance(parameter.name, str) or len(parameter.labels) != len(parameter.values):
+                    raise TypeError(f"{parameter.name!r} has {len(parameter.labels)} labels")
+                swept.append(parameter)
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"this is not the space of a sweep: {error!r}") from error
         return cls(tree, tuple(swept), path)
 
