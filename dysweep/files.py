@@ -261,19 +261,10 @@ def replace_json(path: Path, content: Any) -> None:
     Raises:
         DirectoryError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            # Without this a power failure can leave the new name with empty content.
-            os.fsync(file.fileno())
+    with writing(path), _written_beside(path, content) as beside:
         os.replace(beside, path)
-        # And without this no name, of a file that others have seen and built on.
+        # Without this a power failure can leave no name, of a file that others have seen and built on.
         sync_directory(path.parent)
-    except OSError as error:
-        _remove(beside)
-        raise DirectoryError(f"{path}: cannot be written ({_reason(error)})") from None
 
 
 def claim_json(path: Path, content: Any) -> bool:
@@ -305,29 +296,54 @@ def publish_json(path: Path, content: Any) -> bool:
 
     Returns:
         whether this call created it.
+
+    Raises:
+        DirectoryError: the file cannot be written.
     """
-    # A link fails where the name is taken, and appears with the whole content: the two that a rename cannot.
+    with writing(path), _written_beside(path, content) as beside:
+        # A link fails where the name is taken, and appears with its whole content: a rename does neither.
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            # On NFS the answer can get lost, and the repeated request finds what the first has made.
+            if not os.path.samefile(beside, path):
+                return False
+        except OSError:  # no hard links on this file system
+            if path.exists():
+                return False
+            os.replace(beside, path)
+        # What is told as finished from now on must not be executed again after a power failure.
+        sync_directory(path.parent)
+        return True
+
+
+@contextmanager
+def _written_beside(path: Path, content: Any) -> Iterator[Path]:
+    """Write a JSON file that is hidden beside its later place; remove it if it is still there in the end."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    replace_json(beside, content)
     try:
-        os.link(beside, path)
-    except FileExistsError:
-        # On NFS the answer can get lost, and the repeated request finds what the first has made.
-        return os.path.samefile(beside, path)
-    except OSError:  # no hard links on this file system
-        if path.exists():
-            return False
-        os.replace(beside, path)
+        # Exclusively, and under a name that nobody can guess: through no link that somebody has put there.
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            # Without this a power failure can leave the later name with empty content.
+            os.fsync(file.fileno())
+        yield beside
     finally:
-        _remove(beside)
-    # What is told as finished from now on must not be executed again after a power failure.
-    sync_directory(path.parent)
-    return True
+        with suppress(OSError):
+            beside.unlink()
 
 
-def _remove(beside: Path) -> None:
-    with suppress(OSError):  # hidden, so nobody trips over what is left
-        beside.unlink()
+def write_in_place(path: Path, text: str) -> None:
+    """Overwrite a small file, but not what a symbolic link leads to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o666), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def damaged(path: Path, error: Exception) -> DirectoryError:

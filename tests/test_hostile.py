@@ -278,6 +278,17 @@ def test_a_space_in_the_directory_that_was_changed_is_named_before_a_run_is_exec
     assert not list(directory(sweep_id).runs_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["0002.log", "0002.heartbeat", "0002.json", "0002.end.json"])
+def test_nothing_is_written_through_a_link_in_the_directory(own_folder, capsys, name):
+    sweep_id = created()
+    assert run("fails", "--sweep_id", sweep_id, "--count", "1") == 1
+    (own_folder / "precious").write_text("mine")
+    (run_of(sweep_id).path / "attempts" / name).symlink_to(own_folder / "precious")
+    run("trains", "--sweep_id", sweep_id, "--resume", "--lease", "1")
+    assert (own_folder / "precious").read_text() == "mine"
+    assert "Traceback" not in capsys.readouterr().err.replace("Traceback (most recent call last)", "", 1)
+
+
 @pytest.mark.parametrize("run_id", ["../../outside", "a/b", ".hidden", "", "x" * 200, "-rf\n"])
 def test_no_id_leads_out_of_the_directory(capsys, run_id):
     sweep_id = created()

@@ -26,7 +26,8 @@ def captured(attempt: Attempt) -> Iterator[None]:
     """
     out, err = _tee("stdout"), _tee("stderr")
     try:
-        log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        # Through no link: somebody who may write to the directory could let it lead to any file of this user.
+        log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
     out.log = err.log = kept = _Log(log, str(attempt.log_path))
@@ -89,9 +90,9 @@ class _Log:
             self._fails(error)
 
     def _fails(self, error: OSError) -> None:
-        if not self._failed:
+        told, self._failed = self._failed, True  # first, as the warning is written to the log, too
+        if not told:
             logger.warning("%s: not everything could be written (%s)", self._path, error.strerror)
-        self._failed = True
 
 
 class _Tee:

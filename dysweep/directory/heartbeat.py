@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from dysweep.directory.runs import Attempt
+from dysweep.files import write_in_place
 
 
 class Heartbeat:
@@ -37,7 +38,7 @@ class Heartbeat:
         count = 0
         while True:
             try:
-                self._attempt.heartbeat_path.write_text(f"{count}\n")
+                write_in_place(self._attempt.heartbeat_path, f"{count}\n")
             except OSError:
                 pass  # a full or vanished disk must not end the training; the lease covers the gap
             count += 1
