@@ -37,7 +37,7 @@ def files(own_folder):
 def in_time():
     """Fail, instead of taking a machine's memory or hours, if something has no limit."""
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("no limit"))
-    signal.alarm(30)
+    signal.alarm(150)
     yield
     signal.alarm(0)
 

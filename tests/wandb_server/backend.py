@@ -50,6 +50,7 @@ class Run:
     starts: int = 0
     resuming: bool = False
     anew: bool = False
+    begun_by: dict[str, Any] = field(default_factory=dict)
     created: str = field(default_factory=lambda: now())
     handed_out: float = field(default_factory=time.monotonic)
     heartbeat: float = field(default_factory=time.monotonic)

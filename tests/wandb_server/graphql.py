@@ -150,7 +150,10 @@ class Root:
             run.summary = json.loads(input["summaryMetrics"])
         if input.get("state") or input.get("host") or run.state == "pending":
             run.state = input.get("state") or "running"
-        if input.get("host"):  # the SDK names the host when it starts a run, not when it updates one
+        # The SDK names the host when it starts a run, not when it updates one; it sends again what was not
+        # answered in time, as on a busy machine.
+        if input.get("host") and input != run.begun_by:
+            run.begun_by = input
             backend.begin_run(run)
         told: dict[str, Any] = {"serverMessages": []}
         return {"bucket": _run(backend, run), "inserted": run.starts == 1, "serverSettings": told}
