@@ -265,7 +265,7 @@ def _status(options: StatusOptions, config: ResumableSweepConfig) -> int:
 
 
 def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
-    if options != StatusOptions(check=options.check) or config.sweep_id is not None:
+    if (options, config) != (StatusOptions(check=options.check), ResumableSweepConfig()):
         raise ConfigError("--check: it takes nothing but a folder, and looks at no sweep")
     from dysweep.directory.probe import probe
     from dysweep.views import screen

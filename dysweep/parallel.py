@@ -21,7 +21,7 @@ from dysweep.creation import create, location_of
 from dysweep.directory.heartbeat import Watch
 from dysweep.directory.location import Location
 from dysweep.directory.runs import State
-from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
+from dysweep.directory.sweep import SweepAddress, SweepDirectory
 from dysweep.errors import (
     ConfigError,
     FunctionError,
@@ -265,7 +265,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
             f"sweep_id: W&B serves the sweep {sweep.address}, so its runs need W&B; unset WANDB_MODE, "
             "or create a sweep with mode: offline"
         )
-    _warn_of_what_is_not_used(config, sweep)
+    _warn_of_what_is_not_used(config, directory)
     if carries_code(sweep.compiled.tree) and not config.allow_eval:
         sweep.compiled.resolve(sweep.base_config, sweep.compiled.example, allow_eval=False)
     name_of = naming(
@@ -324,8 +324,9 @@ def prepare(
     return job
 
 
-def _warn_of_what_is_not_used(config: ResumableSweepConfig, sweep: Sweep) -> None:
+def _warn_of_what_is_not_used(config: ResumableSweepConfig, directory: SweepDirectory) -> None:
     """Name the settings that only creating uses and that differ from what the sweep was created with."""
+    sweep = directory.sweep
     created = {"goal": "minimize", **(sweep.sweep_configuration.get("metric") or {})}
     given = {
         "base_config": (_loaded(config.base_config, "base_config"), sweep.base_config),
@@ -337,6 +338,7 @@ def _warn_of_what_is_not_used(config: ResumableSweepConfig, sweep: Sweep) -> Non
         "wandb_keys": (paths_of(config.wandb_keys) or None, list(sweep.wandb_keys.values())),
         "project": (config.project, sweep.project),
         "entity": (config.entity, sweep.entity),
+        "group_writable": (config.group_writable or None, directory.group_writable),
     }
     others = [name for name, (value, kept) in given.items() if value is not None and not _same(value, kept)]
     space = _loaded(config.sweep_configuration, "sweep_configuration")

@@ -209,6 +209,7 @@ def test_a_file_system_is_tried_before_a_sweep_is_put_on_it(own_folder, capsys):
         (["--check", "nowhere"], "nowhere: nothing can be created here"),
         (["--check", "disk", "--runs"], "--check: it takes nothing but a folder"),
         (["--check", "disk", "--sweep_id", "a"], "--check: it takes nothing but a folder"),
+        (["--check", "disk", "--default_root_dir", "a"], "--check: it takes nothing but a folder"),
     ],
 )
 def test_what_cannot_be_tried_is_one_line(capsys, words, message):

@@ -95,6 +95,14 @@ def test_a_file_that_is_too_large_is_refused_until_the_limit_is_raised(own_folde
     assert "DYSWEEP_MAX_BYTES: 'much' is not a number of bytes" in capsys.readouterr().err
 
 
+def test_a_tree_without_an_end_is_named():
+    deep = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        created(base_config=deep)
+
+
 def test_a_config_that_is_too_large_fails_its_run_and_no_other(capsys, monkeypatch):
     values = [{"text": "x" * 10}, {"text": "x" * 5000}]
     sweep_id = created(

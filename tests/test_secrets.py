@@ -148,6 +148,16 @@ def test_a_directory_for_a_group_can_be_written_by_its_members(capsys):
     assert all(path.stat().st_mode & stat.S_ISGID for path in folders)
 
 
+def test_a_directory_that_exists_does_not_become_one_for_a_group(capsys):
+    before = os.umask(0o027)
+    try:
+        sweep_id = create(capsys)
+    finally:
+        os.umask(before)
+    run("trains", "--sweep_id", sweep_id, "--count", "1", "--group_writable", "True")
+    assert "group_writable: not used, as the sweep" in capsys.readouterr().err
+
+
 def test_a_root_that_everybody_may_write_to_is_named(own_folder, capsys):
     Path("dysweep_logs").mkdir()
     Path("dysweep_logs").chmod(0o777)

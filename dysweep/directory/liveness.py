@@ -23,8 +23,8 @@ def check_time(text: str) -> None:
     """Check that a text is a time as `now` writes it.
 
     Raises:
-        TypeError: it is no text.
-        ValueError: it is no time, or does not say in which zone.
+        TypeError: it is not text.
+        ValueError: it is not a time, or does not say in which zone.
     """
     if datetime.fromisoformat(text).tzinfo is None:
         raise ValueError(f"{text} has no time zone")

@@ -220,15 +220,19 @@ class SweepDirectory:
         if not published:
             self.check_free()
 
+    @property
+    def group_writable(self) -> bool:
+        """Whether other members of its group may write to it."""
+        try:
+            return bool(self.path.stat().st_mode & stat.S_IWGRP)
+        except OSError:
+            return False
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Create files that the group may write, too, if it may write to the directory."""
         mask = os.umask(0)
-        try:
-            group_writes = self.path.stat().st_mode & stat.S_IWGRP
-        except OSError:
-            group_writes = 0
-        os.umask(mask & ~stat.S_IRWXG if group_writes else mask)
+        os.umask(mask & ~stat.S_IRWXG if self.group_writable else mask)
         try:
             yield
         finally:

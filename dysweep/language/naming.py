@@ -110,7 +110,7 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
             raise ConfigError(f"run_name: {match[1]!r} is not a parameter{closest(match[1], assignment)}")
         # Not Python's whole language of formats: `{z:3000000000}` asks for as many bytes.
         if not _FORMAT.fullmatch(form):
-            raise ConfigError(f"run_name: {match[0]}: {form!r} is no format for numbers, as .0e, .3f or 04d")
+            raise ConfigError(f"run_name: {match[0]}: {form!r} is not a format; use one as .0e, .3f or 04d")
         try:
             return format(assignment[name], form)
         except (ValueError, TypeError) as error:
