@@ -231,7 +231,7 @@ class SweepDirectory:
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Create files that the group may write, too, if it may write to the directory."""
-        mask = os.umask(0)
+        mask = os.umask(0o077)  # the only way to read it; meanwhile new files are closed to others
         os.umask(mask & ~stat.S_IRWXG if self.group_writable else mask)
         try:
             yield
