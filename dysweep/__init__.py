@@ -13,6 +13,8 @@ from dysweep.errors import (
     LanguageError,
     NotFoundError,
     Preempted,
+    ProgramCrash,
+    ProgramError,
     TrackingError,
 )
 from dysweep.language.space import Space
@@ -20,6 +22,8 @@ from dysweep.language.upsert import upsert
 
 if TYPE_CHECKING:
     from dysweep.agents.signals import preempted
+    from dysweep.current import current_run
+    from dysweep.objects import instantiate
     from dysweep.parallel import (
         ResumableSweepConfig,
         dysweep_run_resume,
@@ -39,12 +43,16 @@ __all__ = [
     "LanguageError",
     "NotFoundError",
     "Preempted",
+    "ProgramCrash",
+    "ProgramError",
     "ResumableSweepConfig",
     "Space",
     "TrackingError",
+    "current_run",
     "dysweep_run_resume",
     "dysweep_sync",
     "hierarchical_config",
+    "instantiate",
     "open_sweep",
     "parse_dictionary_onto_dataclass",
     "preempted",
@@ -58,6 +66,11 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = "dysweep.agents.signals" if name == "preempted" else "dysweep.parallel"
+        elsewhere = {
+            "preempted": "dysweep.agents.signals",
+            "current_run": "dysweep.current",
+            "instantiate": "dysweep.objects",
+        }
+        module = elsewhere.get(name, "dysweep.parallel")
         return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'dysweep' has no attribute {name!r}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
 import shlex
+import sys
 import textwrap
 from argparse import SUPPRESS, Action
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -20,21 +22,23 @@ from dysweep import __version__
 from dysweep.completion import COMPLETED_BY, SHELLS, SOURCES_OF_IDS
 from dysweep.errors import ConfigError, closest
 from dysweep.files import dump_yaml, parse_yaml
+from dysweep.launch.options import LaunchOptions
+from dysweep.options import Options, StatusOptions
 from dysweep.overrides import override, take_tree_overrides
 from dysweep.settings import (
     CREATE,
+    LAUNCH,
     RUN,
     STATUS,
     SYNC,
     ResumableSweepConfig,
-    at_least_one,
     checked,
     choices_of,
     from_text,
     is_switch,
     load_settings,
-    setting,
     settings_of,
+    wandb_command,
 )
 
 logger = logging.getLogger("dysweep")
@@ -45,75 +49,33 @@ _NEEDED_AGAIN = (
     "custom_checkpoint_dir",
     "allow_eval",
     "use_lightning_logger",
+    "isolate",
     "max_attempts",
 )
+# Of what an agent takes: it recovers, and all agents get the same words.
+_NOT_LAUNCHED = ("recover", "resume", "rerun", "rerun_id", "debug", "checkpoint_dir")
+_KINDS = (Options, ResumableSweepConfig, StatusOptions, LaunchOptions)
+_SEVERAL = ("run_additional_args", "slurm", "setup")
 _ABOUT = {
     CREATE: "Create a sweep and print its id.",
     RUN: "Work on a sweep: execute its runs, resume the interrupted and failed ones, or rerun one. "
     "Without --sweep_id, create it first.",
     SYNC: "Upload an offline sweep to W&B: its runs that have ended, and a sweep that holds them. "
     "Repeat it when more runs have ended.",
+    LAUNCH: "Start agents on a SLURM cluster or on this machine, which recover interrupted runs. "
+    "Without --sweep_id, create the sweep first.",
     STATUS: "Show a sweep, or all sweeps, from their directories; no network is needed.",
 }
 
 
-COMMANDS = {"create": CREATE, "run": RUN, "status": STATUS, "sync": SYNC}
+COMMANDS = {"create": CREATE, "run": RUN, "launch": LAUNCH, "status": STATUS, "sync": SYNC}
 _EXAMPLES = {
     CREATE: "dysweep create -c config.yaml",
     RUN: "dysweep run --package train --function main --sweep_id ab12",
+    LAUNCH: "dysweep launch --package train --function main --sweep_id ab12 --agents 4",
     STATUS: "dysweep status --sweep_id ab12",
     SYNC: "dysweep sync --sweep_id ab12 --project study",
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """What commands take besides the settings of a sweep."""
-
-    config: str | None = setting(
-        None, "YAML or JSON file with the settings below", CREATE, RUN, SYNC, metavar="FILE"
-    )
-    package: str | None = setting(None, "dotted name of the module that holds the function", RUN)
-    function: str | None = setting(None, "name of the function that executes a run", RUN)
-    run_additional_args: str | None = setting(
-        None, "more arguments for the function", RUN, metavar="KEY:VALUE"
-    )
-    dry_run: bool = setting(False, "show the sweep and its first configs, and create nothing", CREATE)
-    dry_run_dir: str | None = setting(
-        None, "with dry_run: write the configs there, as YAML", CREATE, metavar="DIR"
-    )
-    limit: int | None = setting(
-        None, "with dry_run: how many configs to show or to write", CREATE, metavar="N", check=at_least_one
-    )
-    print_config: bool = setting(False, "print a file with all settings of a sweep, explained", CREATE)
-
-
-@dataclass(frozen=True)
-class StatusOptions:
-    """What `dysweep_status` shows of a sweep."""
-
-    runs: bool = setting(False, "list all runs, with assignment, attempts, duration and metrics", STATUS)
-    json: bool = setting(False, "print everything as JSON", STATUS)
-    csv: str | None = setting(
-        None, "write one row for each run to this file, or to stdout (`-`)", STATUS, metavar="FILE"
-    )
-    html: str | None = setting(
-        None,
-        "write a page with charts and all runs to this file (needs the extra `report`)",
-        STATUS,
-        metavar="FILE",
-    )
-    metric: str | None = setting(
-        None, "with html: the metric that the charts are about; the sweep's own by default", STATUS
-    )
-    watch: bool = setting(False, "draw again every two seconds, until nothing is left to wait for", STATUS)
-    log: str | None = setting(
-        None, "print what the last attempt of the run with this id has printed", STATUS, metavar="RUN"
-    )
-    raw: bool = setting(False, "with log: as it was written, control characters included", STATUS)
-    check: str | None = setting(
-        None, "try whether a folder's file system gives what a sweep's directory needs", STATUS, metavar="DIR"
-    )
 
 
 def overview() -> str:
@@ -132,8 +94,19 @@ def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, 
         the command's own options, the words of run_additional_args, and the settings: the file's, overridden
         by the command line's.
     """
+    return _parsed(*_given_with_overrides(command, argv))
+
+
+def _given_with_overrides(
+    command: str, argv: list[str]
+) -> tuple[dict[str, Any], list[tuple[list[str], Any]]]:
     argv, overrides = take_tree_overrides(argv)
-    given = _given(command, argv)
+    return _given(command, argv), overrides
+
+
+def _parsed(
+    given: dict[str, Any], overrides: list[tuple[list[str], Any]]
+) -> tuple[Options, list[str], dict[str, Any]]:
     additional = given.pop("run_additional_args", [])
     options = checked({name: given.pop(name) for name in settings_of(Options) if name in given}, Options)
     settings = {} if options.config is None else load_settings(options.config)
@@ -141,6 +114,13 @@ def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, 
     for path, value in overrides:
         override(settings, path, value)
     return options, additional, settings
+
+
+def parse_launch(argv: list[str]) -> tuple[LaunchOptions, Options, list[str], dict[str, Any]]:
+    """Read the arguments of `dysweep_launch`: how to start agents, and then what `parse` returns."""
+    given, overrides = _given_with_overrides(LAUNCH, argv)
+    own = {name: given.pop(name) for name in settings_of(LaunchOptions) if name in given}
+    return checked(own, LaunchOptions), *_parsed(given, overrides)
 
 
 def parse_status(argv: list[str]) -> tuple[StatusOptions, ResumableSweepConfig]:
@@ -154,9 +134,10 @@ def _taken_by(command: str) -> dict[str, type]:
     """Return the names of what a command takes, each with the class that declares it."""
     return {
         name: kind
-        for kind in (Options, ResumableSweepConfig, StatusOptions)
+        for kind in _KINDS
         for name, (_, known) in settings_of(kind).items()
         if command in known.used_by
+        or (command == LAUNCH and RUN in known.used_by and name not in _NOT_LAUNCHED)
     }
 
 
@@ -217,7 +198,7 @@ def _add_arguments(parser: argparse.ArgumentParser, command: str) -> list[str]:
         metavar = "|".join(choices) or known.metavar
         default = "" if each.default in (None, False) else f" (default: {each.default})"
         more: dict[str, Any] = {"choices": choices} if choices else {}
-        if name == "run_additional_args":
+        if name in _SEVERAL:
             more["nargs"] = "+"
         action: Any = parser.add_argument(
             *(["-c"] if name == "config" else []),
@@ -293,9 +274,9 @@ def _with_switch_values(argv: list[str], switches: Collection[str]) -> list[str]
 
 def _refuse_unknown_options(argv: list[str], command: str, known: list[str]) -> None:
     takers: dict[str, list[str]] = {}
-    for other in sorted(COMMANDS.values()):
-        for name in _taken_by(other):
-            takers.setdefault(name, []).append(other)
+    for kind in _KINDS:
+        for name, (_, known_of) in settings_of(kind).items():
+            takers[name] = sorted({*takers.get(name, ()), *known_of.used_by})
     for word in argv:
         flag = word.partition("=")[0]
         if not flag.startswith("--") or flag == "--" or flag in known:
@@ -350,17 +331,44 @@ def agent_command(
     options: Options, additional: list[str], config: ResumableSweepConfig, sweep_id: str
 ) -> str:
     """Return the command that works on a sweep as this one does, ready to be pasted."""
-    words = [
-        "dysweep_run_resume",
-        *("--package", options.package or "PACKAGE"),
-        *("--function", options.function or "FUNCTION"),
-        *("--sweep_id", sweep_id),
+    return shlex.join(
+        ["dysweep_run_resume", *_agent_words(options, additional, config, sweep_id, _NEEDED_AGAIN)]
+    )
+
+
+def launched_command(
+    options: Options, additional: list[str], config: ResumableSweepConfig, sweep_id: str
+) -> list[str]:
+    """Return the command of an agent with these settings, which recovers interrupted runs first."""
+    settings = settings_of(ResumableSweepConfig).items()
+    of_agents = [
+        name for name, (_, known) in settings if RUN in known.used_by and CREATE not in known.used_by
     ]
+    names = {*_NEEDED_AGAIN, *of_agents} - {"package", "function", "command", "sweep_id", *_NOT_LAUNCHED}
+    words = _agent_words(options, additional, config, sweep_id, sorted(names))
+    return [sys.executable, "-m", "dysweep", "run", *words, "--recover"]
+
+
+def _agent_words(
+    options: Options,
+    additional: list[str],
+    config: ResumableSweepConfig,
+    sweep_id: str,
+    names: Collection[str],
+) -> list[str]:
+    words = [*_job_words(options, config), "--sweep_id", sweep_id]
     defaults = ResumableSweepConfig()
-    for name in _NEEDED_AGAIN:
+    for name in names:
         value = getattr(config, name)
         if value != getattr(defaults, name):
-            words += [f"--{name}", str(value)]
-    if additional:
-        words += ["--run_additional_args", *additional]
-    return shlex.join(words)
+            words += [f"--{name}", json.dumps(value) if isinstance(value, (dict, list)) else str(value)]
+    return [*words, "--run_additional_args", *additional] if additional else words
+
+
+def _job_words(options: Options, config: ResumableSweepConfig) -> list[str]:
+    command = config.command
+    if command is not None:
+        return ["--command", command if isinstance(command, str) else shlex.join(command)]
+    if config.package is None and config.function is None and options.config and wandb_command(config):
+        return ["-c", options.config]
+    return ["--package", config.package or "PACKAGE", "--function", config.function or "FUNCTION"]

@@ -18,13 +18,36 @@ from dysweep.language.definition import define
 from dysweep.language.naming import check_template, paths_of, short_keys
 from dysweep.language.points import Grid
 from dysweep.language.wandb_rules import check_project
-from dysweep.log import say_by_default
-from dysweep.settings import ResumableSweepConfig, mode_of
-from dysweep.views.preview import Preview
+from dysweep.log import say, say_by_default
+from dysweep.modes import mode_of
+from dysweep.settings import ResumableSweepConfig
+from dysweep.text import counted, short_path, short_value
+from dysweep.views.preview import Preview, values_of
 
 logger = logging.getLogger("dysweep")
 
 _DEFAULT_PROJECT = "dysweep"
+
+
+def create_and_describe(config: ResumableSweepConfig) -> str:
+    """Create a sweep, and say what it is and where; for what it returns and raises see `create`."""
+    sweep_id = create(config)
+    directory = location_of(config).directory(sweep_id)
+    sweep = directory.sweep
+    by_grid = sweep.sweep_configuration["method"] == "grid"
+    size = Grid.of(sweep.compiled, sweep.sweep_configuration).size if by_grid else None
+    many = "" if size is None else f"{counted(size, 'run')}, "
+    say(f"sweep {sweep_id}: {many}in {short_path(directory.path)}")
+    if sweep.online:
+        from dysweep.tracking.sweeps import page_of
+
+        say(f"  {page_of(sweep.address)}")
+    described = sweep.compiled.parameters
+    names = {name: short_value(name) for name in described}
+    width = max(map(len, names.values()))
+    for name, parameter in described.items():
+        say(f"  {names[name]:<{width}}  {values_of(parameter)}")
+    return sweep_id
 
 
 def create(config: ResumableSweepConfig) -> str:

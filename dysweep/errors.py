@@ -4,6 +4,8 @@ DysweepError                      anything that dysweep itself reports
 ├── ConfigError (ValueError)      a setting, or a file of settings, is wrong
 │   └── LanguageError             the sweep language; the message begins with the path in the YAML
 ├── FunctionError (TypeError)     the function to run cannot be found or cannot be called as needed
+├── ProgramError (RuntimeError)   the program that executes a run has failed
+│   └── ProgramCrash              a signal has ended it that no agent sent
 ├── NotFoundError (LookupError)   a sweep or run is not found
 ├── DirectoryError (OSError)      a sweep directory cannot be read or written
 └── TrackingError (RuntimeError)  W&B refused or could not be reached
@@ -75,12 +77,52 @@ class FunctionError(DysweepError, TypeError):
 
     Example:
         >>> import dysweep
-        >>> dysweep.dysweep_run_resume(sweep_id="4f1c", function=lambda config: None)
+        >>> dysweep.dysweep_run_resume(sweep_id="4f1c", function=lambda settings: None)
         Traceback (most recent call last):
-        dysweep.errors.FunctionError: <lambda>(config): cannot be called with config, checkpoint_dir ...
+        dysweep.errors.FunctionError: <lambda>(settings): cannot be called with config, checkpoint_dir ...
     """
 
     exit_code = 2
+
+
+class ProgramError(DysweepError, RuntimeError):
+    """The program that executes a run has failed.
+
+    Args:
+        message: its exit code, and the last line that it has printed.
+        last_lines: the last lines that it has printed.
+
+    Example:
+        >>> import dysweep
+        >>> raise dysweep.ProgramError("exit code 1: no such file: data.csv", ())
+        Traceback (most recent call last):
+        dysweep.errors.ProgramError: exit code 1: no such file: data.csv
+    """
+
+    def __init__(self, message: str, last_lines: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.last_lines = last_lines
+
+
+class ProgramCrash(ProgramError):
+    """A signal has ended the program that no agent sent: a fault in its code, or memory has run out.
+
+    Example:
+        >>> import dysweep
+        >>> issubclass(dysweep.ProgramCrash, dysweep.ProgramError)
+        True
+    """
+
+
+class LaunchError(DysweepError, RuntimeError):
+    """Agents could not be started, or stopped.
+
+    Example:
+        >>> import dysweep
+        >>> raise dysweep.LaunchError("sbatch: error: invalid partition specified: gpu")
+        Traceback (most recent call last):
+        dysweep.errors.LaunchError: sbatch: error: invalid partition specified: gpu
+    """
 
 
 class NotFoundError(DysweepError, LookupError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dysweep.agents.isolation import own_environment
 from dysweep.agents.ranks import refuse_ranks, refusing_restarts
+from dysweep.agents.requeue import requeue
 from dysweep.agents.signals import StopSignals, refuse_second_agent
 from dysweep.agents.sources import Claims
 from dysweep.creation import create, location_of
@@ -36,14 +37,15 @@ from dysweep.language.tree import copy_tree
 from dysweep.language.upsert import carries_code
 from dysweep.language.wandb_rules import check_project
 from dysweep.log import say_by_default
+from dysweep.modes import forget_empty_variables, mode_of
 from dysweep.settings import ResumableSweepConfig as ResumableSweepConfig
-from dysweep.settings import forget_empty_variables, mode_of, read_settings
+from dysweep.settings import read_settings, wandb_command
 from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
 from dysweep.views.status import SweepStatus, read_status
 
 if TYPE_CHECKING:
     from dysweep.agents.execution import Result
-    from dysweep.agents.jobs import FunctionJob
+    from dysweep.agents.jobs import Job
 
 logger = logging.getLogger("dysweep")
 
@@ -62,7 +64,8 @@ def dysweep_run_resume(
     Args:
         conf: the settings: a ResumableSweepConfig, a mapping, a jsonargparse Namespace, or the path of a YAML
             or JSON file; never changed.
-        function: what to execute for every run, called as function(config=..., checkpoint_dir=...).
+        function: what to execute for every run, called as function(config=..., checkpoint_dir=...); the
+            settings `package` and `function`, or `command`, by default.
         raise_errors: raise FunctionError if every run of this call has failed.
         settings: fields that override conf.
 
@@ -93,9 +96,11 @@ def dysweep_run_resume(
     refuse_ranks()
     config = read_settings(conf, settings)
     created = config.sweep_id is None
-    job = None if function is None else prepare(config, function, {})  # before anything is created
-    if job is None and not created:
-        raise ConfigError("function: missing; give the function that executes a run")
+    is_named = function is not None or bool(config.command or config.package or config.function)
+    if not created and not is_named and not wandb_command(config):
+        raise ConfigError("function: missing; give the function that executes a run, or a command")
+    # Before anything is created.
+    job = prepare(config, function, {}) if is_named or not created else None
     if created:
         if config.resume or config.rerun is not None or config.rerun_id is not None:
             raise ConfigError("sweep_id: missing; resume and rerun need the sweep")
@@ -231,7 +236,7 @@ def find(config: ResumableSweepConfig) -> SweepDirectory:
     address = here.address_of(config.sweep_id)
     directory = here.directory(address.sweep_id)
     project = address.project or os.environ.get("WANDB_PROJECT")
-    if here.online and project and not directory.record_path.exists():
+    if here.online and project and not directory.exists():
         from dysweep.tracking.sweeps import fetch
 
         entity = address.entity or os.environ.get("WANDB_ENTITY")
@@ -239,7 +244,7 @@ def find(config: ResumableSweepConfig) -> SweepDirectory:
     return here.find(config.sweep_id)
 
 
-def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJob) -> Iterator[Result]:
+def work(config: ResumableSweepConfig, directory: SweepDirectory, job: Job) -> Iterator[Result]:
     """Execute runs of a sweep: new ones, or those that resume, rerun and rerun_id name.
 
     Args:
@@ -254,6 +259,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
     # These import W&B's SDK, which takes most of a second.
     from dysweep.agents.agent import sources_of, work_through
     from dysweep.agents.execution import Executor
+    from dysweep.agents.failures import Failures
     from dysweep.agents.offline import DirectoryServer
     from dysweep.agents.online import WandbServer
     from dysweep.agents.progress import Progress
@@ -265,12 +271,18 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
             f"sweep_id: W&B serves the sweep {sweep.address}, so its runs need W&B; unset WANDB_MODE, "
             "or create a sweep with mode: offline"
         )
+    if config.checkpoint_artifacts and not sweep.online:
+        raise ConfigError(
+            f"checkpoint_artifacts: the sweep {sweep.sweep_id} is served by its directory, without W&B"
+        )
     _warn_of_what_is_not_used(config, directory)
     if carries_code(sweep.compiled.tree) and not config.allow_eval:
         sweep.compiled.resolve(sweep.base_config, sweep.compiled.example, allow_eval=False)
     name_of = naming(
         config.run_name or sweep.run_name, config.run_name_changer, sweep.compiled, config.allow_eval
     )
+    stop = StopSignals(config.grace + job.seconds_to_end, requeue)
+    heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
     claims = Claims(
         directory,
         name_of,
@@ -278,26 +290,41 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
         config.max_attempts,
         config.delete_checkpoints,
         Watch(config.lease),
+        heartbeat,
+        lambda: stop.received is not None,
     )
-    heartbeat = min(_HEARTBEAT_SECONDS, config.lease / 5)
     progress = Progress(Metric.of(sweep.sweep_configuration), config.count)
     directory.warn_if_open()
     with (
         directory.shared(),
-        StopSignals(config.grace) as stop,
+        stop,
         own_environment(offline=not sweep.online),
         refusing_restarts(),
     ):
-        server = WandbServer(claims, stop) if sweep.online else DirectoryServer(claims)
-        sources = sources_of(config, claims, server, lambda: stop.received is not None)
-        executor = Executor(sweep, job, stop, config.mark_preempting, heartbeat)
+        server = WandbServer(claims, stop, config.from_wandb) if sweep.online else DirectoryServer(claims)
+        sources = sources_of(config, claims, server)
+        failures = Failures(config.max_failures)
+        executor = Executor(
+            sweep,
+            job,
+            stop,
+            mark_preempting=config.mark_preempting,
+            max_log_bytes=int(config.max_log_mb * 1_000_000),
+            failures=failures,
+            heartbeat=heartbeat,
+            checkpoint_seconds=config.checkpoint_minutes * 60 if config.checkpoint_artifacts else None,
+        )
         with closing(work_through(sources, executor, progress)) as results:
             try:
                 # islice takes no more than it gives: no run is claimed that is not executed.
                 for result in itertools.islice(results, config.count):
                     yield result
                     if stop.received is not None or result.outcome is State.PREEMPTED:
-                        raise Preempted(stop.received or signal.SIGINT)
+                        asked = result.error.signum if isinstance(result.error, Preempted) else signal.SIGINT
+                        raise Preempted(stop.received or asked)
+                    if reason := failures.reason_to_stop:
+                        logger.error("%s", reason)
+                        break
             finally:
                 progress.end()
         if stop.received is not None:
@@ -305,18 +332,22 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: FunctionJ
 
 
 def prepare(
-    config: ResumableSweepConfig, function: Callable[..., Any], arguments: Mapping[str, Any]
-) -> FunctionJob:
+    config: ResumableSweepConfig, function: Callable[..., Any] | None, arguments: Mapping[str, Any]
+) -> Job:
     """Return what is executed for every run, checked as far as that goes without a run.
 
     Raises:
         FunctionError: the function cannot be called.
-        ConfigError: W&B would refuse the environment.
+        ConfigError: there is nothing to execute, or two things; W&B would refuse the environment.
     """
-    from dysweep.agents.jobs import FunctionJob
+    from dysweep.agents.jobs import job_of
     from dysweep.tracking.sdk import check_environment
 
-    job = FunctionJob(function, dict(arguments), config.use_lightning_logger)
+    if config.from_wandb and not (config.resume or config.recover):
+        raise ConfigError("from_wandb: it needs resume or recover")
+    if config.from_wandb and (config.rerun_id is not None or config.rerun is not None):
+        raise ConfigError("from_wandb: it is not for rerun and rerun_id, which finds a run in W&B by itself")
+    job = job_of(config, function, arguments)
     job.check()
     refuse_second_agent()
     forget_empty_variables()

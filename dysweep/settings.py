@@ -13,13 +13,12 @@ from typing import Any, Literal, TypeVar
 
 from dysweep.errors import ConfigError, closest, misspelt
 from dysweep.files import load_file, parse_yaml
+from dysweep.text import key_in_a_line
 from dysweep.typed import parse_dictionary_onto_dataclass
 
 T = TypeVar("T")
 TREES = ("base_config", "sweep_configuration")
 _DOCUMENTED_WIDTH = 102
-_WITHOUT_WANDB = ("offline", "dryrun", "disabled")
-_WANDB_MODES = ("online", "run", "shared", *_WITHOUT_WANDB)
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,17 @@ def at_least_one(value: int) -> str | None:
     return None if value >= 1 else f"must be at least 1, got {value}"
 
 
-def _seconds(value: float) -> str | None:
+def at_least_zero(value: int) -> str | None:
+    """Check a number of things of which there may be none."""
+    return None if value >= 0 else f"must be at least 0, got {value}"
+
+
+def _positive(value: float) -> str | None:
     return None if 0 < value < math.inf else f"must be a number of more than 0, got {value}"
 
 
 CREATE, RUN, SYNC, STATUS = "dysweep_create", "dysweep_run_resume", "dysweep_sync", "dysweep_status"
+LAUNCH = "dysweep_launch"
 _BOTH = (CREATE, RUN)
 
 
@@ -103,6 +108,16 @@ class ResumableSweepConfig:
     )
     entity: str | None = setting(None, "W&B's user or team", *_BOTH, SYNC)
     project: str | None = setting(None, "W&B's project", *_BOTH, SYNC)
+    package: str | None = setting(None, "dotted name of the module that holds the function", RUN)
+    function: str | None = setting(None, "name of the function that executes a run", RUN)
+    command: str | list[str] | None = setting(
+        None,
+        'instead of a function: the program that executes a run, as "python train.py --config {config}"; a '
+        "text that is split into words, or a list",
+        RUN,
+        metavar="COMMAND",
+    )
+    isolate: bool = setting(False, "execute the function in a fresh Python process for every run", RUN)
     count: int | None = setting(
         None, "how many runs to execute; all by default", RUN, metavar="N", check=at_least_one
     )
@@ -128,6 +143,11 @@ class ResumableSweepConfig:
         "a list, or a text with commas",
         *_BOTH,
         metavar="PATHS",
+    )
+    wandb_config: Literal["tree"] | None = setting(
+        None,
+        "tree: the config of a W&B run has the keys of the whole tree, besides the assignment and dy_config",
+        RUN,
     )
     sweep_id: str | None = setting(
         None,
@@ -176,19 +196,53 @@ class ResumableSweepConfig:
         metavar="N",
         check=at_least_one,
     )
+    max_failures: int = setting(
+        5,
+        "an agent stops when so many of its runs, from its first on, have failed with the same error; 0 for "
+        "never",
+        RUN,
+        metavar="N",
+        check=at_least_zero,
+    )
     lease: float = setting(
         120.0,
         "seconds without a heartbeat after which a process on another host counts as dead",
         RUN, SYNC,
         metavar="SECONDS",
-        check=_seconds,
+        check=_positive,
     )  # fmt: skip
     grace: float = setting(
         20.0,
-        "seconds that a function has to stop after SIGTERM, SIGINT or SIGUSR1",
+        "seconds that a function or program has to stop after SIGTERM, SIGINT or SIGUSR1",
         RUN,
         metavar="SECONDS",
-        check=_seconds,
+        check=_positive,
+    )
+    max_log_mb: float = setting(
+        100.0,
+        "how long the log of an attempt may be, in millions of bytes; of more the middle is cut",
+        RUN,
+        metavar="MB",
+        check=_positive,
+    )
+    from_wandb: bool = setting(
+        False,
+        "with resume or recover: take the interrupted runs, and their checkpoints, from W&B instead of the "
+        "directory, on machines that share none",
+        RUN,
+    )
+    checkpoint_artifacts: bool = setting(
+        False,
+        "keep checkpoint_dir as an artifact in W&B, while a function changes it and when its attempt is "
+        "interrupted",
+        RUN,
+    )
+    checkpoint_minutes: float = setting(
+        10.0,
+        "with checkpoint_artifacts: how many minutes there are between two versions",
+        RUN,
+        metavar="MINUTES",
+        check=_positive,
     )
     allow_eval: bool = setting(False, "run code (`dy__eval`) that is in the sweep's configuration", *_BOTH)
     group_writable: bool = setting(
@@ -317,31 +371,23 @@ def _refuse_other_keys(settings: dict[Any, Any], path: str, known: Collection[st
         )
     swept = [key for key in others if isinstance(settings[key], dict) and "sweep" in settings[key]]
     if swept:
-        raise ConfigError(f"{path}: {swept[0]}: what is swept belongs below `sweep_configuration:`")
+        raise ConfigError(
+            f"{path}: {key_in_a_line(swept[0])}: what is swept belongs below `sweep_configuration:`"
+        )
+    first = key_in_a_line(others[0])
     if len(others) == len(settings) and not any(misspelt(str(key), known) for key in others):
         raise ConfigError(
-            f"{path}: {others[0]}: unknown setting; the tree that every run starts from belongs below "
+            f"{path}: {first}: unknown setting; the tree that every run starts from belongs below "
             "`base_config:`, what is swept below `sweep_configuration:` (--print_config prints all settings)"
         )
-    raise ConfigError(f"{path}: {others[0]}: unknown setting{closest(str(others[0]), known)}")
+    raise ConfigError(f"{path}: {first}: unknown setting{closest(str(others[0]), known)}")
 
 
-def mode_of(config: ResumableSweepConfig) -> str:
-    """Return who serves the sweeps of these settings, online or offline: the setting, or else WANDB_MODE.
-
-    Raises:
-        ConfigError: WANDB_MODE is none of W&B's modes.
-    """
-    forget_empty_variables()
-    mode = os.environ.get("WANDB_MODE", "online")
-    if mode not in _WANDB_MODES:
-        raise ConfigError(f"WANDB_MODE: no mode {mode!r}{closest(mode.lower(), _WANDB_MODES)}")
-    if config.mode is not None:
-        return config.mode
-    return "offline" if mode in _WITHOUT_WANDB else "online"
-
-
-def forget_empty_variables() -> None:
-    """Unset W&B's variables that are set to nothing (`WANDB_MODE=$MODE`), which the SDK would refuse."""
-    for name in [name for name in os.environ if name.startswith("WANDB_") and not os.environ[name].strip()]:
-        del os.environ[name]
+def wandb_command(config: ResumableSweepConfig) -> dict[str, Any]:
+    """Return W&B's own `program` and `command` of the sweep configuration that is given, if there are any."""
+    described = config.sweep_configuration
+    if isinstance(described, str):
+        described = load_file(described)
+    if not isinstance(described, dict) or not isinstance(described.get("parameters"), dict):
+        return {}
+    return {key: described[key] for key in ("program", "command") if described.get(key) is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import signal
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -51,6 +52,12 @@ def harmless(text: str) -> str:
     return text if text.isprintable() else _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def key_in_a_line(key: object) -> str:
+    """Write a key of a mapping for a message of one line: in quotes if it has blanks."""
+    text = str(key)
+    return text if re.fullmatch(r"\S+", text) else repr(text)
+
+
 def short(items: Mapping[str, Any]) -> str:
     """Write an assignment or metrics in one line: `lr=0.1, model=net`."""
     return ", ".join(f"{short_value(name)}={short_value(value)}" for name, value in items.items())
@@ -73,6 +80,14 @@ def count(number: int) -> str:
 def counted(number: int, noun: str) -> str:
     """Write how many there are of something: `1 run`, `48 runs`."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def signal_name(number: int) -> str:
+    """Write a signal: `SIGKILL`, or `signal 40`, as most real-time ones have no names."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 
 from dysweep.errors import ConfigError, closest
+from dysweep.text import key_in_a_line
 
 T = TypeVar("T")
 _WORDS = {
@@ -70,7 +71,7 @@ def _dataclass(given: Mapping[str, Any], cls: Any, path: str) -> Any:
     known = {field.name: field for field in fields(cls) if field.init}
     values: dict[str, Any] = {}
     for key, value in given.items():
-        place = f"{path}.{key}" if path else str(key)
+        place = f"{path}.{key_in_a_line(key)}" if path else key_in_a_line(key)
         if key not in known:
             raise ConfigError(f"{place}: unknown setting{closest(str(key), known)}")
         if value is None and known[key].default is None:  # `name: str = None`, as many write it

@@ -24,9 +24,16 @@ def outer_variables():
 for each in outer_variables():  # before wandb is imported, which reads some at once, and for pytest's workers
     del os.environ[each]
 
+import hypothesis  # noqa: E402
 import wandb  # noqa: E402
 from helpers import SCRIPTS, Process  # noqa: E402
 from wandb_server import Server, Unknown  # noqa: E402
+
+# Beside other tests anything can be slow.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 # What a test needs, by the fixtures that it uses and by its module; `pytest` alone leaves these out.
 MARK_OF_FIXTURE = {"start": "processes", "server": "online", "servers": "online", "browser": "browser"}
@@ -35,13 +42,18 @@ MARK_OF_MODULE = {
     "test_crash_points": "processes",
     "test_ends": "processes",
     "test_hosts": "root",
+    "test_interrupted_programs": "online",
+    "test_isolated": "processes",
     "test_lightning": "torch",
     "test_online": "online",
     "test_processes": "processes",
+    "test_programs": "processes",
+    "test_programs_online": "online",
     "test_projects": "processes",
     "test_ranks": "processes",
     "test_report": "browser",
     "test_sdk_contract": "online",
+    "test_slurm": "slurm",
     "test_tutorials": "processes",
 }
 

@@ -32,6 +32,7 @@ HOW = {  # what happens, with which error, to which calls
     "SIGTERM": (TERMINATE, 0, b""),
     "EIO": (FAIL, errno.EIO, b""),
     "ENOSPC": (FAIL_FROM_HERE, errno.ENOSPC, b""),
+    "EDQUOT": (FAIL_FROM_HERE, errno.EDQUOT, b""),
     "EINTR": (FAIL, errno.EINTR, b""),
     "ESTALE": (FAIL, errno.ESTALE, b""),
     "lost": (LOSE_THE_REPLY, 0, b""),
@@ -186,7 +187,8 @@ def problem_after_sync(words, folder, server):
     if code != 0:
         return f"the next sync ended with {code}"
     runs = list(server.backend.runs.values())
-    # A sync that ends between W&B's answer and its own next write leaves an empty sweep there.
+    if len(server.backend.sweeps) != 1:
+        return f"W&B has {len(server.backend.sweeps)} sweeps"
     if [run.state for run in runs] != ["finished"] * 2 or len({run.sweep for run in runs}) != 1:
         return f"W&B has {[(run.name, run.state, run.sweep) for run in runs]}"
     return None

@@ -51,13 +51,24 @@ def counts(config, checkpoint_dir):
         beside.replace(saved)
         event(checkpoint_dir, "saved", step)
 """
+PROGRAM = """
+import json, os, pathlib, sys
+from functions import counts
+
+counts(json.load(open(sys.argv[1])), pathlib.Path(os.environ["DYSWEEP_CHECKPOINT_DIR"]))
+"""
+JOBS = {
+    "function": ["--package", "functions", "--function", "counts"],
+    "isolated function": ["--package", "functions", "--function", "counts", "--isolate"],
+    "program": ["--command", f"{sys.executable} program.py {{config}}"],
+}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["dysweep.cli", "dysweep.tracking.runs"])
 
 pytestmark = pytest.mark.chaos
 
 
-def agent(folder, sweep_id, host):
+def agent(folder, sweep_id, host, job):
     """Be an agent: a process of its own, in a session of its own, on a host of its own if it is given one."""
     os.setsid()
     os.chdir(folder)
@@ -67,7 +78,7 @@ def agent(folder, sweep_id, host):
     out = os.open("output", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    work = ["--package", "functions", "--function", "counts", "--sweep_id", sweep_id, "--recover"]
+    work = [*JOBS[job], "--sweep_id", sweep_id, "--recover"]
     sys.exit(cli.run_resume([*work, "--lease", str(LEASE), "--max_attempts", "1000"]))
 
 
@@ -76,10 +87,13 @@ def can_have_hosts():
 
 
 @pytest.mark.parametrize(
-    "hosts",
+    ("job", "hosts"),
     [
-        pytest.param(False, id="one host"),
+        pytest.param("function", False, id="one host"),
+        pytest.param("isolated function", False, id="isolated function"),
+        pytest.param("program", False, id="program"),
         pytest.param(
+            "function",
             True,
             id="many hosts",
             marks=pytest.mark.skipif(
@@ -88,10 +102,15 @@ def can_have_hosts():
         ),
     ],
 )
-def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed, record_property, request):
+def test_no_run_is_lost_or_done_twice_however_agents_end(
+    own_folder, job, hosts, seed, record_property, request
+):
     size = 60 if request.config.getoption("rounds") > 1 else 30
+    if job != "function":
+        size //= 3 if size == 60 else 6  # each starts a process of its own
     chooser = random.Random(seed)
     (own_folder / "functions.py").write_text(FUNCTION)
+    (own_folder / "program.py").write_text(PROGRAM)
     sweep_id = dysweep_run_resume(
         base_config={"steps": STEPS, "seconds": SECONDS_PER_STEP},
         sweep_configuration={"n": {"sweep": True, "values": list(range(size))}},
@@ -103,7 +122,7 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(own_folder, hosts, seed
         nonlocal started
         started += 1
         process = CONTEXT.Process(
-            target=agent, args=(own_folder, sweep_id, f"host{started}" if hosts else None)
+            target=agent, args=(own_folder, sweep_id, f"host{started}" if hosts else None, job)
         )
         process.start()
         return process

@@ -6,13 +6,13 @@ import os
 import socket
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from dysweep import ConfigError, DirectoryError, NotFoundError, Space
-from dysweep.agents.sources import find_resumable
+from dysweep.agents.sources import Claims, find_resumable
 from dysweep.directory.heartbeat import Heartbeat, Watch
 from dysweep.directory.liveness import Owner
 from dysweep.directory.runs import INTERRUPTED, RESUMABLE, Attempt, RunDirectory, State
@@ -108,7 +108,7 @@ MYSELF = Owner.current().__dict__
         ("running", {"0001.json": {**MYSELF, "pid_namespace": "pid:[1]"}}),
         ("running", {"0001.json": None}),
         ("crashed", {"0001.json": OWNER}),
-        ("crashed", {"0001.json": {**MYSELF, "boot_id": "before the power loss"}}),
+        ("running", {"0001.json": {**MYSELF, "boot_id": "another machine of this name"}}),
         ("crashed", {"0001.json": {**MYSELF, "process_start": "the pid's former owner"}}),
         ("finished", {"0001.json": OWNER, "0001.end.json": END}),
         ("failed", {"0001.json": OWNER, "0001.end.json": {**END, "outcome": "failed"}}),
@@ -158,11 +158,57 @@ def test_lost_runs_come_in_the_order_of_their_urgency():
 def test_a_requeued_slurm_job_is_the_death_of_its_former_life(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     former = replace(Owner.current(), host="node1")
-    assert former.alive() is None
+    assert former.alive(time.time) is None
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert former.alive() is False
+    assert former.alive(time.time) is False and former.was_requeued()
     monkeypatch.setenv("SLURM_JOB_ID", "18")
-    assert former.alive() is None
+    assert former.alive(time.time) is None and not former.was_requeued()
+
+
+def test_a_machine_of_the_same_name_died_with_its_last_start_if_it_was_silent_before_this_one():
+    attempt = new_sweep().start_run("abcd-0001", {}, None, {})
+    attempt.claim_path.write_text(json.dumps({**MYSELF, "boot_id": "another start"}))
+    attempt.heartbeat_path.write_text("7")
+    assert attempt.state() is State.RUNNING and attempt.unseen()
+    os.utime(attempt.heartbeat_path, (0, 0))
+    assert attempt.state() is State.CRASHED
+
+
+def test_a_job_that_is_queued_again_and_again_does_not_use_up_the_attempts(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    directory = new_sweep()
+    directory.start_run("abcd-0001", {}, None, {})
+    claims = Claims(directory, lambda assignment, config: None, False, 3, False, Watch(60), beat=0.1)
+    run = directory.run("abcd-0001")
+    for life in range(1, 6):
+        last = run.last_attempt()
+        claim = json.loads(last.claim_path.read_text())
+        last.claim_path.write_text(json.dumps({**claim, "process_start": "-1"}))  # killed
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(life))
+        assert last.state() is State.PREEMPTED and not last.given_up(State.PREEMPTED, 3)
+        assert claims.again(run, last).attempt.number == life + 1
+        assert last.end().outcome is State.PREEMPTED
+
+
+def test_a_run_is_taken_over_when_its_former_process_has_left_it(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    directory = new_sweep()
+    former = directory.start_run("abcd-0001", {}, None, {})
+    former.claim_path.write_text(json.dumps({**asdict(Owner.current()), "host": "node1"}))
+    left = []
+
+    def leave():
+        time.sleep(1)  # its function saves
+        left.append(time.monotonic())
+        heart.__exit__()
+
+    leaving = threading.Thread(target=leave)
+    heart = Heartbeat(former, 0.1, when_superseded=leaving.start)
+    with heart:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        claims = Claims(directory, lambda assignment, config: None, False, 3, False, Watch(60), beat=0.1)
+        assert claims.again(former.run, former).attempt.number == 2
+    assert left and time.monotonic() > left[0]
 
 
 def test_a_superseded_attempt_writes_nothing():

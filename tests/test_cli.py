@@ -56,9 +56,6 @@ def waits(config, checkpoint_dir):
             time.sleep(600)
     finally:
         (checkpoint_dir / "saved").touch()
-
-def no_parameters():
-    pass
 """
 
 
@@ -562,7 +559,13 @@ def test_zsh_completes_commands_options_and_ids(start, tmp_path):
 
 def test_one_command_has_them_all(start, capsys):
     overview = start("dysweep").communicate()[0]
-    assert re.findall("^  ([a-z]+)  ", overview, re.MULTILINE) == ["create", "run", "status", "sync"]
+    assert re.findall("^  ([a-z]+)  ", overview, re.MULTILINE) == [
+        "create",
+        "run",
+        "launch",
+        "status",
+        "sync",
+    ]
     assert start("dysweep", "--help").communicate()[0] == overview
     sweep_id = start("dysweep", "create", "-c", "config.yaml").communicate()[0].strip()
     work = ["--package", "functions", "--function", "record", "--sweep_id", sweep_id]

@@ -59,9 +59,9 @@ def files(own_folder):
     (own_folder / "disk").mkdir()
 
 
-def on_small_disk(*commands, size="200k"):
+def on_small_disk(*commands, limits="size=200k"):
     """Run shell commands with a small disk mounted at `disk`; they see the scripts and the variable ID."""
-    script = f"set -e; mount -t tmpfs -o size={size} none disk; export PATH={SCRIPTS}:$PATH; "
+    script = f"set -e; mount -t tmpfs -o {limits} none disk; export PATH={SCRIPTS}:$PATH; "
     return subprocess.run(
         ["unshare", "--mount", "bash", "-c", script + "; ".join(commands)], capture_output=True, text=True
     )
@@ -97,6 +97,28 @@ def test_an_agent_on_a_full_disk_says_so_and_the_run_is_executed_later():
 
 
 @needs_mounts
+@pytest.mark.parametrize("inodes", range(4, 40, 12))
+def test_a_disk_that_takes_no_more_files_loses_nothing(inodes):
+    shown = on_small_disk(
+        "ID=$(dysweep_create -c config.yaml) || code=$?",
+        f'test -z "$ID" || {WORK} trains > /dev/null || code=$?',
+        "mount -o remount,nr_inodes=1000 disk",
+        'test "$ID" || ID=$(dysweep_create -c config.yaml 2>/dev/null)',
+        f"{WORK} trains --recover > /dev/null 2>&1",
+        f"{WORK} trains --resume True > /dev/null 2>&1",
+        "grep -l finished disk/logs/*/runs/*/attempts/*.end.json | wc -l",
+        "ls -d disk/logs/checkpoints-* | wc -l",
+        "echo $code",
+        limits=f"nr_inodes={inodes}",
+    )
+    assert "Traceback" not in shown.stderr, shown.stderr
+    assert shown.stdout, shown
+    *_, finished, sweeps, code = shown.stdout.split("\n")[:-1]
+    assert (finished, sweeps) == ("2", "1"), shown
+    assert (code == "1") == ("(No space left on device)" in shown.stderr), shown
+
+
+@needs_mounts
 def test_training_goes_on_when_the_disk_gets_full_and_the_run_is_resumed_later():
     shown = on_small_disk(
         "ID=$(dysweep_create -c config.yaml 2>/dev/null)",
@@ -105,7 +127,7 @@ def test_training_goes_on_when_the_disk_gets_full_and_the_run_is_resumed_later()
         "rm disk/rest",
         f"{WORK} trains --resume True > /dev/null 2>&1",
         "grep -l finished disk/logs/*/runs/*/attempts/*.end.json | wc -l",
-        size="30m",
+        limits="size=30m",
     )
     assert shown.stdout.splitlines() == ["code 1", "yes", "1"], shown
     assert "not everything could be written (No space left on device)" in shown.stderr
@@ -216,3 +238,28 @@ def test_what_cannot_be_tried_is_one_line(capsys, words, message):
     assert cli.status(words) in (1, 2)
     err = capsys.readouterr().err
     assert message in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["create", "-c", "config.yaml"], ["run", "--sweep_id", "x"], ["status", "--sweep_id", "x"]],
+    ids=["create", "run", "status"],
+)
+@pytest.mark.parametrize("option", ["--default_root_dir", "--custom_checkpoint_dir"])
+def test_a_name_that_is_too_long_is_one_line(capsys, words, option):
+    command, *words = words
+    function = ["--package", "functions", "--function", "trains"] if command == "run" else []
+    main = {"create": cli.create, "run": cli.run_resume, "status": cli.status}[command]
+    assert main([*words, *function, option, "x" * 256]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "File name too long" in message or "no sweep" in message
+
+
+def test_the_longest_name_is_a_sweeps_directory_like_any_other(capsys):
+    place = ["--default_root_dir", "disk", "--custom_checkpoint_dir", "x" * 255]
+    assert cli.create(["-c", "config.yaml", *place]) == 0
+    sweep_id = capsys.readouterr().out.strip()
+    work = ["--package", "functions", "--function", "trains", "--sweep_id", sweep_id, *place]
+    assert cli.run_resume(work) == 0
+    assert cli.status(["--sweep_id", sweep_id, *place]) == 0

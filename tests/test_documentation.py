@@ -3,18 +3,20 @@
 import dataclasses
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
 from dysweep import ResumableSweepConfig, Space, cli, upsert
-from dysweep.settings import settings_of
+from dysweep.arguments import parse
+from dysweep.settings import read_settings, settings_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-
+PAGES = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md"))
 WITH_WANDB = README.partition("\n## With W&B\n")[2].partition("\n## ")[0]
 
 
@@ -29,6 +31,7 @@ def commands(text):
 
 COMMANDS = {
     "dysweep_create": cli.create,
+    "dysweep_launch": cli.launch,
     "dysweep_run_resume": cli.run_resume,
     "dysweep_status": cli.status,
     "dysweep_sync": cli.sync,
@@ -42,7 +45,7 @@ def module(tmp_path):
     (tmp_path / "config.yaml").write_text(blocks("yaml")[0])
 
 
-@pytest.mark.parametrize("document", ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", *PAGES])
 def test_links_resolve(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
@@ -75,13 +78,46 @@ def test_all_settings_are_explained_with_their_defaults():
 
 def test_the_test_command_is_the_one_that_the_checks_run():
     assert (
-        'pip install -r requirements-testing.txt && pytest -m "" -n 8' in "".join(blocks("bash")).splitlines()
+        'pip install -r requirements-testing.txt && pytest -m "not every_call and not slurm" -n 8'
+        in "".join(blocks("bash")).splitlines()
     )
+
+
+def test_the_job_of_kubernetes_starts_an_agent(monkeypatch):
+    page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    [job] = map(yaml.safe_load, blocks("yaml", page))
+    if find_spec("kubernetes_validate") is not None:
+        import kubernetes_validate
+
+        kubernetes_validate.validate(job, "1.33", strict=True)
+    pod = job["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    script, *arguments = container["command"]
+    assert script == "dysweep_run_resume"
+    settings = read_settings(None, parse("dysweep_run_resume", arguments)[2])
+    assert settings.recover and pod["terminationGracePeriodSeconds"] > settings.grace
+    [line] = [line for line in "".join(blocks("bash", page)).splitlines() if line.startswith("dysweep_")]
+    assert read_settings(None, parse("dysweep_run_resume", shlex.split(line)[1:])[2]).from_wandb
+
+
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
+def test_what_is_launched_would_start(page, module, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    Path("train.py").write_text("def main(config, checkpoint_dir):\n    return 1\n")
+    words = shlex.split("\n".join(blocks("bash", (ROOT / page).read_text(encoding="utf-8"))), comments=True)
+    starts = [place for place, word in enumerate(words) if word.startswith("dysweep_") or word == "pip"]
+    lines = [words[start:end] for start, end in zip(starts, [*starts[1:], len(words)], strict=True)]
+    launched = [line[1:] for line in lines if line[0] == "dysweep_launch" and "--stop" not in line]
+    for line in launched:
+        shown = ["--dry_run"] if "local" in line else ["--cluster", "slurm", "--print_sbatch"]
+        assert cli.launch([*line, *shown]) == 0, capsys.readouterr().err
 
 
 def test_the_commands_work_one_after_the_other(module, capsys):
     names = {}
     for command, *arguments in commands(README.replace(WITH_WANDB, "")):
+        if command == "dysweep_launch":
+            continue
         arguments = [names.get(word, word) for word in arguments]
         arguments = [str(ROOT / word) if word.startswith("tutorials/") else word for word in arguments]
         code = COMMANDS[command](arguments)

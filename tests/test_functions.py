@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import wandb
 
+import dysweep
 from dysweep import (
     ConfigError,
     FunctionError,
+    NotFoundError,
     cli,
     dysweep_run_resume,
     open_sweep,
@@ -54,7 +57,7 @@ def test_a_function_whose_call_does_nothing_yet_is_refused(function):
 
 
 def test_a_function_that_cannot_be_called_leaves_no_sweep():
-    for function in (works_later, lambda config: None):
+    for function in (works_later, lambda settings: None):
         with pytest.raises(FunctionError):
             created(function=function)
     assert not Path("dysweep_logs").exists()
@@ -291,3 +294,135 @@ def test_argparse_at_the_import_of_the_module_gets_its_own_words(start, options,
     if code:
         assert "usage: script" in err and "script: error: the following arguments are required" in err
         assert 'below `if __name__ == "__main__":`' in err
+
+
+@dataclass
+class Net:
+    depth: int
+    name: str = "mlp"
+
+
+@dataclass
+class Recipe:
+    lr: float
+    model: Net
+    layers: list[int] = field(default_factory=list)
+
+
+SEEN: list[object] = []
+
+
+def takes_nothing():
+    SEEN.append(dysweep.current_run().config["lr"])
+
+
+def takes_the_config_only(config):
+    SEEN.append(config["lr"])
+
+
+def takes_the_folder_only(checkpoint_dir):
+    SEEN.append(checkpoint_dir.is_dir())
+
+
+def takes_a_default(config=None, *, checkpoint_dir=None):
+    SEEN.append(config["lr"] if checkpoint_dir else None)
+
+
+@pytest.mark.parametrize(
+    ("function", "seen"),
+    [
+        (takes_nothing, [0.5, 0.25]),
+        (takes_the_config_only, [0.5, 0.25]),
+        (takes_the_folder_only, [True, True]),
+        (takes_a_default, [0.5, 0.25]),
+    ],
+)
+def test_a_function_may_do_without_what_it_does_not_need(function, seen):
+    SEEN.clear()
+    created(function=function)
+    assert SEEN == seen
+    with pytest.raises(NotFoundError, match="works on no run"):
+        dysweep.current_run()
+
+
+def takes_settings(config: Recipe, checkpoint_dir: Path):
+    SEEN.append(config)
+
+
+def test_a_config_that_is_annotated_with_a_dataclass_is_an_instance_of_it(capsys):
+    SEEN.clear()
+    base = {"lr": 1, "model": {"depth": 2}, "layers": [1]}
+    space = {"model": {"depth": {"sweep": True, "values": [3, "deep"]}}}
+    sweep_id = dysweep_run_resume(base_config=base, sweep_configuration=space, function=takes_settings)
+    assert SEEN == [Recipe(1.0, Net(3), [1])]
+    failed = open_sweep(sweep_id).runs[1]
+    assert failed.state == "failed" and failed.error["type"] == "ConfigError"
+    assert "config: Recipe does not take it" in failed.error["message"]
+    assert "depth" in failed.error["message"] and "deep" in failed.error["message"]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def fails_everywhere(config, checkpoint_dir):
+    raise ValueError(f"no {config['n']}")
+
+
+def fails_at_three_places(config, checkpoint_dir):
+    if config["n"] % 3 == 0:
+        raise ValueError("a")
+    if config["n"] % 3 == 1:
+        raise ValueError("b")
+    raise ValueError("c")
+
+
+def fails_but_once(config, checkpoint_dir):
+    if config["n"] != 2:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("function", "more", "executed", "tracebacks"),
+    [
+        ("fails_everywhere", [], 5, 1),
+        ("fails_everywhere", ["--max_failures", "2"], 2, 1),
+        ("fails_everywhere", ["--max_failures", "0"], 8, 1),
+        ("fails_at_three_places", [], 8, 3),
+        ("fails_but_once", [], 8, 1),
+    ],
+)
+def test_an_agent_stops_when_everything_fails_alike(
+    capsys, monkeypatch, function, more, executed, tracebacks
+):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    space = {"n": {"sweep": True, "values": list(range(8))}}
+    sweep_id = dysweep_run_resume(base_config={}, sweep_configuration=space)
+    work = ["--package", "test_functions", "--function", function, "--sweep_id", sweep_id, *more]
+    assert cli.run_resume(work) == 1
+    err = capsys.readouterr().err
+    assert sum(run.attempts for run in open_sweep(sweep_id).runs) == executed
+    assert err.count("Traceback") == tracebacks
+    assert ("fix that and resume, or set --max_failures 0" in err) == (executed < 8)
+    assert f"the same error as {sweep_id}-0001" in err
+
+
+def reads_wandb_config():
+    with wandb.init(config={"batch": 1, "own": 2}):
+        SEEN.append({key: wandb.config[key] for key in wandb.config.keys() if key != "dy_config"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ({}, {"net": "deep", "batch": 1, "own": 2}),
+        ({"wandb_config": "tree"}, {"net": "deep", "batch": 32, "model": {"depth": 9}, "lr": 0.1, "own": 2}),
+    ],
+)
+def test_wandb_config_holds_the_whole_tree_where_that_is_asked_for(settings, seen):
+    SEEN.clear()
+    net = {"sweep": True, "sweep_identifier": "net", "sweep_alias": ["deep"], "values": [{"depth": 9}]}
+    dysweep_run_resume(
+        base_config={"lr": 0.1, "batch": 32, "model": {"depth": 1}},
+        sweep_configuration={"model": net},
+        function=reads_wandb_config,
+        **settings,
+    )
+    assert SEEN == [seen]

@@ -1,9 +1,11 @@
 """Agents on several hosts: each in a host name and a process namespace of its own, sharing one directory."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,21 @@ def counts(config, checkpoint_dir):
 """
 
 
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+  int result = real(clock, now);
+  if (clock == CLOCK_REALTIME) now->tv_sec += atol(getenv("CLOCK_AHEAD"));
+  return result;
+}
+"""
+
+
 def isolation_works():
     command = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "hostname", "elsewhere"]
     return shutil.which("unshare") and subprocess.run(command, capture_output=True).returncode == 0
@@ -50,7 +67,7 @@ def directory(own_folder):
 def on_host(directory):
     processes = []
 
-    def start(host, *arguments):
+    def start(host, *arguments, **environment):
         work = ["--package", "functions", "--function", "counts", "--sweep_id", directory.sweep.sweep_id]
         script = f'hostname {host}; exec "$@"'
         isolated = [
@@ -71,6 +88,7 @@ def on_host(directory):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                env={**os.environ, **environment},
             )
         )
         return processes[-1]
@@ -120,6 +138,29 @@ def test_a_living_host_keeps_its_run(directory, on_host):
     assert first.wait() == 0
     [run] = directory.runs()
     assert run.state() is State.FINISHED and run.last_attempt().number == 1
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler (cc)")
+def test_a_clock_that_is_hours_off_neither_hides_a_death_nor_ends_a_life(directory, on_host):
+    library = Path("clock.so").absolute()
+    compiler = ["cc", "-shared", "-fPIC", "-x", "c", "-o", library, "-", "-ldl"]
+    subprocess.run(compiler, input=CLOCK, text=True, check=True)
+    clock = {"LD_PRELOAD": str(library), "CLOCK_AHEAD": "7200"}
+    first = on_host("east", **clock)
+    wait_for(lambda: lines("east"))
+    [run] = directory.runs()
+    begun = datetime.fromisoformat(json.loads(run.last_attempt().claim_path.read_text())["started"])
+    assert abs(begun - datetime.now(timezone.utc)) > timedelta(hours=1)
+    second = on_host("west", "--resume", "True")
+    out, _ = second.communicate()
+    assert second.returncode == 0 and "no run to resume" in out
+    first.kill()
+    first.wait()
+    third = on_host("west", "--resume", "True")
+    wait_for(lambda: lines("west"))
+    Path("enough").touch()
+    assert third.wait() == 0
+    assert run.state() is State.FINISHED and run.last_attempt().number == 2
 
 
 def test_a_process_that_stood_still_is_fenced_off(directory, on_host):

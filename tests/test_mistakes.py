@@ -16,7 +16,7 @@ def record(config, checkpoint_dir):
 def more(config, checkpoint_dir, epochs, device="cpu"):
     pass
 
-def no_parameters():
+def other_parameters(settings):
     pass
 """
 CONFIG = """
@@ -179,9 +179,9 @@ def test_a_bad_config_gives_one_line_and_leaves_nothing(capsys, text, message):
         (["--package", "functions", "--function", "record", "-x"], 2, "unrecognized arguments: -x\n"),
         (["--package", "functions", "--function", "recrod"], 2, "did you mean 'record'?"),
         (
-            ["--package", "functions", "--function", "no_parameters"],
+            ["--package", "functions", "--function", "other_parameters"],
             2,
-            "def no_parameters(config, checkpoint_dir)",
+            "def other_parameters(config, checkpoint_dir)",
         ),
         (["--package", "functions", "--function", "more"], 2, "missing a required argument: 'epochs'"),
         (

@@ -86,7 +86,7 @@ def test_agents_that_take_turns_share_the_points():
     sweep = Sweep("abcd", "offline", None, "project", None, {}, {"method": "grid"}, space.to_json())
     SweepDirectory(Path("sweep")).create(sweep)
     directory = SweepDirectory(Path("sweep"))
-    claims = Claims(directory, lambda assignment, config: None, False, 3, False, Watch(60))
+    claims = Claims(directory, lambda assignment, config: None, False, 3, False, Watch(60), beat=5)
     agents = [DirectoryServer(claims).new_runs().claims() for _ in range(3)]
     taken = [point for turn in itertools.zip_longest(*agents) for point in turn if point is not None]
     assert sorted(point.place for point in taken) == list(range(1, 8))

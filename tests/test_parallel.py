@@ -312,7 +312,7 @@ def test_settings_that_contradict_the_sweep_configuration_are_named():
 def test_the_function_is_checked_before_anything_starts():
     sweep_id = created()
     with pytest.raises(FunctionError, match="cannot be called with config, checkpoint_dir"):
-        dysweep_run_resume(function=lambda config: None, sweep_id=sweep_id)
+        dysweep_run_resume(function=lambda settings: None, sweep_id=sweep_id)
     with pytest.raises(ConfigError, match="function: missing"):
         dysweep_run_resume(sweep_id=sweep_id)
     assert list(Path("dysweep_logs").glob("*/runs/*")) == []

@@ -1,8 +1,10 @@
 """Several processes for one run: refused with a word, as each would execute another run."""
 
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,6 +50,27 @@ def main(config, checkpoint_dir):
                         logger=False, enable_progress_bar=False, enable_model_summary=False,
                         enable_checkpointing=False)
     trainer.fit(Net(config["lr"]), DataLoader(TensorDataset(torch.randn(32, 4)), batch_size=8))
+"""
+DDP = """
+import json, os, signal, sys, time
+import dysweep, torch, torch.distributed as dist, wandb
+
+dist.init_process_group("gloo")
+run, rank = dysweep.current_run(), dist.get_rank()
+assert run.config == json.load(open(sys.argv[1]))
+with open("seen.txt", "a") as file:
+    file.write(json.dumps({"run": run.run_id, "rank": rank, "pid": os.getpid()}) + "\\n")
+if rank == 0:
+    wandb.init()
+dist.barrier()
+if run.config["rank_that_dies"] == rank:
+    os.kill(os.getpid(), signal.SIGKILL)
+total = torch.tensor([float(rank)])
+dist.all_reduce(total)
+if rank == 0:
+    wandb.log({"sum": total.item()})
+    wandb.finish()
+dist.destroy_process_group()
 """
 WORK = ["-c", "config.yaml", "--package", "functions", "--function", "main"]
 
@@ -98,7 +121,7 @@ def test_a_function_that_starts_the_command_again_for_other_ranks_fails_at_once(
     agent = start("dysweep_run_resume", *WORK)
     out, err = agent.communicate(timeout=60)
     assert agent.returncode == 1 and "FunctionError: the function would start this command again" in err
-    assert "strategy='ddp_spawn', 'ddp_fork' or 'ddp_notebook'" in err
+    assert "--isolate or strategy='ddp_spawn', 'ddp_fork', 'ddp_notebook'" in err
     assert out.splitlines() == ["another program", "another program", "without ranks"]
     [sweep_id] = [path.name.removeprefix("checkpoints-") for path in Path("dysweep_logs").iterdir()]
     assert [run.state for run in open_sweep(sweep_id).runs] == ["failed", "finished"]
@@ -121,6 +144,47 @@ def test_a_program_that_only_used_dysweep_may_start_itself_for_other_ranks(tmp_p
     assert (shown.returncode, shown.stdout) == (0, "rank 1\n"), shown.stderr
 
 
+@pytest.mark.torch
+@pytest.mark.skipif(find_spec("lightning") is None, reason="Lightning is not installed")
+def test_lightnings_ddp_trains_one_config_in_an_isolated_function(start):
+    Path("functions.py").write_text(LIGHTNING)
+    Path("config.yaml").write_text(
+        "base_config: {strategy: ddp}\nsweep_configuration: {lr: {sweep: true, values: [0.5]}}\n"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    agent = start("dysweep_run_resume", *WORK, "--isolate", env=environment)
+    _, err = agent.communicate()
+    assert agent.returncode == 0, err
+    assert sorted(Path("seen.txt").read_text().splitlines()) == ["0 0.5", "1 0.5"]
+    [path] = Path("dysweep_logs").iterdir()
+    assert len(list(path.glob("runs/*/wandb/offline-run-*"))) == 1
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+def test_the_ranks_of_torchrun_are_one_run_and_end_together(start):
+    Path("ddp.py").write_text(DDP)
+    Path("config.yaml").write_text(
+        "base_config: {rank_that_dies: null}\n"
+        "sweep_configuration: {rank_that_dies: {sweep: true, values: [null, 1]}}\n"
+    )
+    command = f"{sys.executable} -m torch.distributed.run --nproc_per_node 2 --standalone ddp.py {{config}}"
+    agent = start("dysweep_run_resume", "-c", "config.yaml", "--command", command)
+    _, err = agent.communicate()
+    assert agent.returncode == 1
+    [sweep_id] = [path.name.removeprefix("checkpoints-") for path in Path("dysweep_logs").iterdir()]
+    runs = open_sweep(sweep_id).runs
+    assert [run.state for run in runs] == ["finished", "failed"], err
+    assert runs[0].metrics == {"sum": 1.0}
+    seen = [json.loads(line) for line in Path("seen.txt").read_text().splitlines()]
+    assert Counter((each["run"], each["rank"]) for each in seen) == {
+        (run.run_id, rank): 1 for run in runs for rank in (0, 1)
+    }  # fmt: skip
+    assert not [each for each in seen if Path(f"/proc/{each['pid']}").exists()]
+    [path] = Path("dysweep_logs").iterdir()
+    assert len(list(path.glob("runs/*-0001/wandb/offline-run-*"))) == 1
+
+
 @pytest.mark.skipif(find_spec("lightning") is None, reason="Lightning is not installed")
 def test_lightnings_ddp_fails_with_the_reason_and_ddp_fork_trains_one_config(start):
     Path("functions.py").write_text(LIGHTNING)
@@ -128,13 +192,13 @@ def test_lightnings_ddp_fails_with_the_reason_and_ddp_fork_trains_one_config(sta
         "base_config: {lr: 0.1}\n"
         "sweep_configuration:\n"
         "  strategy: {sweep: true, values: [ddp, ddp_fork]}\n"
-        "  lr: {sweep: true, values: [0.5, 0.25]}\n"
+        "  lr: {sweep: true, values: [0.5]}\n"
     )
     agent = start("dysweep_run_resume", *WORK, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     _, err = agent.communicate(timeout=120)
     assert agent.returncode == 1
     [sweep_id] = [path.name.removeprefix("checkpoints-") for path in Path("dysweep_logs").iterdir()]
     runs = open_sweep(sweep_id).runs
-    assert [run.state for run in runs] == ["failed", "failed", "finished", "finished"], err
-    assert all("ddp_spawn" in run.error["message"] for run in runs[:2])
-    assert sorted(Path("seen.txt").read_text().splitlines()) == ["0 0.25", "0 0.5", "1 0.25", "1 0.5"]
+    assert [run.state for run in runs] == ["failed", "finished"], err
+    assert "ddp_spawn" in runs[0].error["message"]
+    assert sorted(Path("seen.txt").read_text().splitlines()) == ["0 0.5", "1 0.5"]

@@ -142,6 +142,7 @@ NODES = {
         {"parameters": {"b": {"values": [1]}}},
         ".parameters: W&B's nested `parameters` is not needed",
     ),
+    "a key of two lines": ({"values": [1], "a\nb": 1}, r"['a\nb']: 'categorical' does not take it"),
     "other key": ({"values": [1], "foo": 1}, ".foo: 'categorical' does not take it; there are values"),
 }
 
@@ -161,7 +162,7 @@ WITHOUT_EFFECT = {
     ),
     "program": (
         {"program": "train.py", "command": ["python"]},
-        "sweep_configuration.program and sweep_configuration.command: no effect; dysweep runs a function",
+        "sweep_configuration.program and sweep_configuration.command: used by agents that are given this",
     ),
     "several metrics": (
         {"metrics": [{"name": "a"}]},

@@ -1,6 +1,5 @@
 """Train an image classifier; `main` takes one configuration, and is what a sweep runs."""
 
-import importlib
 import pathlib
 from typing import Any
 
@@ -8,12 +7,7 @@ import torch
 import wandb
 from torch.nn.functional import cross_entropy
 
-
-def instantiate(described: dict[str, Any], *arguments: Any) -> Any:
-    """Make an object of {class_path: dotted.name, init_args: {...}}."""
-    module, _, name = described["class_path"].rpartition(".")
-    make = getattr(importlib.import_module(module), name)
-    return make(*arguments, **described.get("init_args", {}))
+from dysweep import instantiate
 
 
 def main(config: dict[str, Any], checkpoint_dir: pathlib.Path) -> float:

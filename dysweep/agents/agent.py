@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
 from dysweep.agents.execution import Executor, Result
@@ -38,26 +38,31 @@ def work_through(
                     raise result.error
 
 
-def sources_of(
-    config: ResumableSweepConfig, claims: Claims, server: Server, stopping: Callable[[], bool]
-) -> Iterator[Source]:
+def sources_of(config: ResumableSweepConfig, claims: Claims, server: Server) -> Iterator[Source]:
     """Choose where the agent of these settings gets its runs from.
 
     Args:
         config: the settings.
         claims: claims the sweep's runs.
         server: who serves the sweep.
-        stopping: tells whether the agent is told to stop.
     """
-    if config.rerun_id is not None:
+    if config.from_wandb:
+        # Preempted ones W&B hands out again itself, as new ones.
+        states = [State.CRASHED, State.FAILED] if config.resume else [State.CRASHED]
+        yield from server.unstarted_runs()
+        yield server.interrupted_runs(states)
+        if not config.resume:
+            yield server.new_runs()
+            yield server.interrupted_runs(states)
+    elif config.rerun_id is not None:
         yield OneRun(claims, server, config.rerun_id, config.resume)
     elif config.resume or config.rerun is not None:
-        states = RESUMABLE if config.rerun in (None, "all") else [State(config.rerun)]
+        states = [*RESUMABLE] if config.rerun in (None, "all") else [State(config.rerun)]
         from_scratch = not config.resume
-        yield from resumable_sources(claims, server, states, from_scratch=from_scratch, stopping=stopping)
+        yield from resumable_sources(claims, server, states, from_scratch=from_scratch)
     elif config.recover:
         yield from resumable_sources(claims, server, INTERRUPTED, wait=False)
         yield server.new_runs()
-        yield from resumable_sources(claims, server, INTERRUPTED, stopping=stopping)
+        yield from resumable_sources(claims, server, INTERRUPTED)
     else:
         yield server.new_runs()

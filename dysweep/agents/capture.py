@@ -1,4 +1,4 @@
-"""What the function prints goes to the attempt's log as well."""
+"""What a function or a program prints goes to the attempt's log as well."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
@@ -16,10 +17,18 @@ from dysweep.log import discard, is_without_reader
 
 logger = logging.getLogger("dysweep")
 
+_LAST_LINES = 20
+_LONGEST_SHOWN = 1000
+_LONGEST_LINE = 1 << 20  # without an end, kept in memory
+
 
 @contextmanager
-def captured(attempt: Attempt) -> Iterator[None]:
+def captured(attempt: Attempt, max_bytes: int) -> Iterator[None]:
     """Write what is printed to the attempt's log as well.
+
+    Args:
+        attempt: the attempt.
+        max_bytes: how long the log may be; of more the middle is cut.
 
     Raises:
         DirectoryError: the log cannot be written.
@@ -27,10 +36,10 @@ def captured(attempt: Attempt) -> Iterator[None]:
     out, err = _tee("stdout"), _tee("stderr")
     try:
         # Through no link: somebody who may write to the directory could let it lead to any file of this user.
-        log = os.open(attempt.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+        log = os.open(attempt.log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise DirectoryError(f"{attempt.log_path}: cannot be written ({error.strerror})") from None
-    out.log = err.log = kept = _Log(log, str(attempt.log_path))
+    out.log = err.log = kept = _Log(log, str(attempt.log_path), max_bytes)
     try:
         with split_output(), _root_handlers_to(out, err):
             yield
@@ -71,17 +80,31 @@ class _Log:
     Nothing is kept in memory, where a forked child would find it and write it a second time.
     """
 
-    def __init__(self, descriptor: int, path: str) -> None:
+    def __init__(self, descriptor: int, path: str, max_bytes: int) -> None:
         self._descriptor = descriptor
         self._path = path
+        self._max_bytes = max_bytes
         self._failed = False
 
     def write(self, data: bytes) -> None:
         while data and not self._failed:
             try:
                 data = data[os.write(self._descriptor, data) :]
+                self._cut()
             except OSError as error:
                 self._fails(error)
+
+    def _cut(self) -> None:
+        """Cut the middle of a log that has become too long: its first half stays, and its last quarter."""
+        # Its size is asked, not counted: forked children write to it, too.
+        size = os.fstat(self._descriptor).st_size
+        if size <= self._max_bytes:
+            return
+        first, last = self._max_bytes // 2, self._max_bytes // 4
+        end = os.pread(self._descriptor, last, size - last)
+        os.ftruncate(self._descriptor, first)
+        os.write(self._descriptor, b"\n[... cut by dysweep: longer than max_log_mb ...]\n")
+        os.write(self._descriptor, end)
 
     def close(self) -> None:
         try:
@@ -157,6 +180,57 @@ class _Tee:
         if name == "stream":  # of a copy that is not made yet
             raise AttributeError(name)
         return getattr(self.stream, name)
+
+
+class Relay:
+    """Writes what a program prints to this process's streams, and its lines to the attempt's log.
+
+    Of a line that was overwritten, as by a progress bar, the log has what stood there at last.
+
+    Attributes:
+        last_lines: the last lines that were not empty.
+    """
+
+    def __init__(self) -> None:
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._begun = {"stdout": b"", "stderr": b""}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write what the program has written to its stdout or stderr."""
+        tee = _tee(name)
+        *lines, begun = (self._begun[name] + data).split(b"\n")
+        for line in lines:
+            self._keep(tee, _overwritten(line.removesuffix(b"\r")))
+        begun = _overwritten(begun)
+        if len(begun) > _LONGEST_LINE:
+            self._keep(tee, begun)
+            begun = b""
+        self._begun[name] = begun
+        if tee.stream is not None:
+            with tee.while_read():
+                if hasattr(tee.stream, "buffer"):
+                    tee.stream.buffer.write(data)
+                else:  # a notebook's
+                    tee.stream.write(data.decode(errors="backslashreplace"))
+                tee.stream.flush()
+
+    def end(self) -> None:
+        """Write the lines that were not ended."""
+        for name, line in self._begun.items():
+            if line:
+                self._keep(_tee(name), line)
+
+    def _keep(self, tee: _Tee, line: bytes) -> None:
+        if tee.log is not None:
+            tee.log.write(line + b"\n")
+        if line.strip():
+            self.last_lines.append(line[:_LONGEST_SHOWN].decode(errors="backslashreplace"))
+
+
+def _overwritten(line: bytes) -> bytes:
+    """Return what is left of a line that was overwritten; a carriage return at its end overwrites nothing."""
+    whole = line.rstrip(b"\r")
+    return whole[whole.rfind(b"\r") + 1 :] + line[len(whole) :]
 
 
 class _Bytes(io.RawIOBase):

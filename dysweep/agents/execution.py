@@ -5,18 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from dysweep.agents.capture import captured
-from dysweep.agents.jobs import FunctionJob, traceback_of, users_part
+from dysweep.agents.failures import Failures
+from dysweep.agents.function_job import described, users_part
+from dysweep.agents.isolated_job import RemoteError
+from dysweep.agents.jobs import Job
+from dysweep.agents.outcome import outcome_of
 from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim
 from dysweep.directory.heartbeat import Heartbeat
 from dysweep.directory.runs import Attempt, State
 from dysweep.directory.sweep import Sweep
-from dysweep.errors import DirectoryError, Preempted, TrackingError, text_of
+from dysweep.errors import (
+    DirectoryError,
+    ProgramError,
+    TrackingError,
+    text_of,
+)
 from dysweep.log import say
+from dysweep.tracking.checkpoints import CheckpointUploads
+from dysweep.tracking.programs import ProgramRun
 from dysweep.tracking.runs import TrackedRun
 from dysweep.tracking.sdk import fetch_run
 from dysweep.tracking.sweeps import page_of_run
@@ -58,14 +70,20 @@ class Executor:
         job: what is executed.
         stop: the signals that end it early.
         mark_preempting: tell W&B from the start that runs may be preempted.
+        max_log_bytes: how long an attempt's log may be.
+        failures: which errors there have been.
         heartbeat: seconds between two signs of life.
+        checkpoint_seconds: seconds between two checkpoints that W&B keeps; None to keep none there.
     """
 
     sweep: Sweep
-    job: FunctionJob
+    job: Job
     stop: StopSignals
-    mark_preempting: bool = False
-    heartbeat: float = 5.0
+    mark_preempting: bool
+    max_log_bytes: int
+    failures: Failures
+    heartbeat: float
+    checkpoint_seconds: float | None = None
 
     def execute(self, claim: Claim) -> Result:
         """Execute a claim and record how it ended.
@@ -82,52 +100,71 @@ class Executor:
         value: Any = None
         error: BaseException | None = None
         heartbeat = Heartbeat(attempt, self.heartbeat, when_superseded=lambda: stop.end_run(State.CRASHED))
-        with heartbeat, captured(attempt):
+        with heartbeat, captured(attempt, self.max_log_bytes):
             # From here on the grace may be over at any time: the record is written before the process ends.
             stop.when_grace_is_over = lambda: attempt.finish(State.PREEMPTED, None, earlier)
             try:
                 run = self._start(claim)
-            except TrackingError as problem:
+            except TrackingError as refusal:
                 known = self._known_to_wandb(claim)
                 outcome = State.GONE if known is False else State.FAILED
-                refused = {"type": type(problem).__name__, "message": str(problem), "traceback": ""}
+                refused = {"type": type(refusal).__name__, "message": str(refusal), "traceback": ""}
                 attempt.finish(outcome, refused, earlier)
                 stop.when_grace_is_over = lambda: None
                 stop.run_ended = None
                 if known is None:
                     raise
-                logger.warning("%s", _GONE % claim.run_id if outcome is State.GONE else problem)
-                return Result(claim, outcome, None, problem, time.monotonic() - begun, earlier)
+                logger.warning("%s", _GONE % claim.run_id if outcome is State.GONE else refusal)
+                return Result(claim, outcome, None, refusal, time.monotonic() - begun, earlier)
             stop.when_received = run.mark_preempted
-            try:
-                if claim.problem is not None:
-                    raise claim.problem
-                value = self.job.execute(claim, run, stop)
-            except BaseException as raised:
-                error = raised.with_traceback(users_part(raised))
+            with self._kept_in_wandb(claim, run) as uploads:
+                try:
+                    if claim.problem is not None:
+                        raise claim.problem
+                    value = self.job.execute(self.sweep, claim, run, stop)  # type: ignore[arg-type]
+                except BaseException as raised:
+                    error = raised.with_traceback(users_part(raised))
             # Looked at before W&B is told: who has taken the run over has it in W&B now.
-            outcome = State.CRASHED if attempt.superseded() else _outcome(error, stop)
-            if outcome is State.CRASHED:
+            superseded = attempt.superseded()
+            outcome = State.CRASHED if superseded else outcome_of(error, stop)
+            if uploads is not None and not superseded and outcome is not State.FINISHED:
+                uploads.upload()
+            if superseded:
                 logger.warning("%s: another process has taken it over; stopped here", claim.run_id)
-            described = None
-            if outcome is State.FAILED and error is not None:
-                traceback = "" if error is claim.problem else traceback_of(error)
-                described = {"type": type(error).__name__, "message": text_of(error), "traceback": traceback}
-                say(traceback.rstrip("\n") or f"{claim.run_id}: {error}")
+            problem: dict[str, str] | None = None
+            if outcome in (State.FAILED, State.CRASHED) and error is not None and not superseded:
+                problem = _described(error)
+                first = self.failures.same_as(problem, claim.run_id)
+                is_said = isinstance(error, ProgramError) and error.last_lines  # by the program itself
+                said = "" if is_said else problem["traceback"].rstrip("\n")
+                if first is None:
+                    say(said or f"{claim.run_id}: {problem['message']}")
+                else:
+                    say(f"{claim.run_id}: {problem['type']}, the same error as {first}")
             # W&B first, then the record: a crash between the two leaves a run that is resumed in W&B, while
             # the other order could leave one that is finished here and running there for ever.
             metrics = run.end(0 if outcome is State.FINISHED else 1, preempted=outcome is State.PREEMPTED)
             metrics = dict(sorted({**earlier, **metrics}.items()))
-            attempt.finish(outcome, described, metrics)
+            attempt.finish(outcome, problem, metrics)
             stop.when_received = stop.when_grace_is_over = lambda: None
             stop.run_ended = None
+        self.failures.note_end()
         # sys.exit(0) is a way to return; callers that look at the error must not take it for one.
         if isinstance(error, SystemExit) and outcome is State.FINISHED:
             error = None
+        if isinstance(error, RemoteError):
+            error = error.original or error
         seconds = time.monotonic() - begun
         return Result(claim, outcome, value, error, seconds, metrics, run.other_values)
 
-    def _start(self, claim: Claim) -> TrackedRun:
+    def _kept_in_wandb(
+        self, claim: Claim, run: TrackedRun | ProgramRun
+    ) -> AbstractContextManager[CheckpointUploads | None]:
+        if self.checkpoint_seconds is None or not isinstance(run, TrackedRun):
+            return nullcontext()
+        return CheckpointUploads(run, self.sweep.address, claim.attempt.run, self.checkpoint_seconds)
+
+    def _start(self, claim: Claim) -> TrackedRun | ProgramRun:
         """Start the claim's run in W&B.
 
         Raises:
@@ -140,17 +177,9 @@ class Executor:
             # Said before the run starts: W&B would keep the line as the run's output.
             page = page_of_run(self.sweep.address, claim.run_id)
             logger.info("%s  %s", claim.run_id, page)
-        run = TrackedRun(
-            self.sweep,
-            claim.attempt.run,
-            claim.assignment,
-            claim.name,
-            claim.config or {},
-            from_scratch=claim.from_scratch,
-            when_stopped=lambda: self.stop.end_run(State.KILLED),
-        )
+        run = self.job.track(self.sweep, claim, lambda: self.stop.end_run(State.KILLED))
         if self.mark_preempting:
-            run.run.mark_preempting()
+            run.mark_preempting()
         return run
 
     def _known_to_wandb(self, claim: Claim) -> bool | None:
@@ -169,11 +198,10 @@ def _earlier_metrics(attempt: Attempt) -> dict[str, float]:
         return {}
 
 
-def _outcome(error: BaseException | None, stop: StopSignals) -> State:
-    if stop.run_ended is not None and isinstance(error, Preempted):
-        return stop.run_ended
-    if stop.received is not None or isinstance(error, (Preempted, KeyboardInterrupt)):
-        return State.PREEMPTED
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return State.FINISHED
-    return State.FAILED
+def _described(error: BaseException) -> dict[str, str]:
+    if isinstance(error, RemoteError):
+        return error.described
+    if isinstance(error, ProgramError):
+        last_lines = "\n".join(error.last_lines)
+        return {"type": type(error).__name__, "message": text_of(error), "traceback": last_lines}
+    return described(error)

@@ -31,8 +31,8 @@ def function_named(package: str | None, name: str | None) -> Callable[..., Any]:
     if package is None or name is None:
         missing = "--package" if package is None else "--function"
         raise ConfigError(
-            f"{missing}: missing; say which function executes a run "
-            "(--package path.to.module --function main)"
+            f"{missing}: missing; say which function executes a run (--package path.to.module --function "
+            "main), or which program (--command 'python train.py --config {config}')"
         )
     if package.endswith(".py") or os.sep in package:
         dotted = ".".join(Path(os.path.normpath(package)).with_suffix("").parts)

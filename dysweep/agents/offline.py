@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+import random
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from dysweep.agents.sources import Claim, Claims, Source
+from dysweep.directory.runs import State
+from dysweep.errors import ConfigError
 from dysweep.language.points import Grid, Points
-
-_LOCK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class DirectoryServer:
     def unstarted_runs(self) -> Iterator[Source]:
         """Return nothing: a run of a directory is recorded together with its first claim."""
         return iter(())
+
+    def interrupted_runs(self, states: Collection[State]) -> Source:
+        """Refuse to ask W&B, which does not know the sweep.
+
+        Raises:
+            ConfigError: always.
+        """
+        sweep_id = self.claims.directory.sweep.sweep_id
+        raise ConfigError(f"from_wandb: the sweep {sweep_id} is served by its directory, without W&B")
 
     def claim_unrecorded(self, run_id: str, resume: bool) -> Claim:
         """Refuse a run that the directory does not know.
@@ -58,33 +69,52 @@ class FreePoints:
         return self.points.size - len(self.claims_of.directory.run_ids())
 
     def claims(self) -> Generator[Claim, None, None]:
+        """Claim one point after the other: in their order, and from anywhere once another agent was met.
+
+        Agents that all want the next point would wait for each other. One that begins again at a point by
+        chance is by itself for a while.
+        """
         directory = self.claims_of.directory
         started = directory.run_ids()
-        for index in range(self.points.size):
-            run_id = f"{directory.sweep.sweep_id}-{index + 1:04d}"
-            if run_id in started:
-                continue
-            claim = None
-            # The lock only spares the others a directory that they would make and throw away; which
-            # process gets the point is decided by the rename in start_run.
-            with _briefly_alone(directory.lock_path):
-                if not (directory.runs_path / run_id).exists():
+        begin, is_alone = 0, True
+        while (index := self._free(begin, started)) is not None:
+            run_id = self._run_id(index)
+            # The lock only tells that another agent is at it; which one gets a point is decided by the rename
+            # in start_run.
+            with _unless_taken(directory.lock_path) if is_alone else nullcontext(True) as is_free:
+                claim = None
+                if is_free and not (directory.runs_path / run_id).exists():
                     claim = self.claims_of.new(run_id, self.points.assignment(index), place=index + 1)
-            if claim is not None:
+            if claim is None:
+                is_alone, started = False, directory.run_ids()
+                begin = random.randrange(self.points.size)
+            else:
+                started.add(run_id)
+                begin = index + 1
                 yield claim
+
+    def _free(self, begin: int, started: Collection[str]) -> int | None:
+        """Return the first point that is not known to be started, from one on and around."""
+        for index in chain(range(begin, self.points.size), range(begin)):
+            if self._run_id(index) not in started:
+                return index
+        return None
+
+    def _run_id(self, index: int) -> str:
+        return f"{self.claims_of.directory.sweep.sweep_id}-{index + 1:04d}"
 
 
 @contextmanager
-def _briefly_alone(path: Path) -> Iterator[None]:
-    """Keep other agents from trying the same point; where locks do not work, they try and one wins."""
+def _unless_taken(path: Path) -> Iterator[bool]:
+    """Hold a lock, and tell whether nobody else does; where locks do not work, nobody is known to."""
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except (Timeout, OSError, NotImplementedError):
-        yield
+        lock.acquire(timeout=0)
+    except (Timeout, OSError, NotImplementedError) as error:
+        yield not isinstance(error, Timeout)
         return
     try:
-        yield
+        yield True
     finally:
         with suppress(OSError):  # a network file system that is gone; the lock goes with the process
             lock.release()

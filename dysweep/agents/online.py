@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -12,8 +12,9 @@ from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim, Claims, Source, check_resumable
 from dysweep.directory.runs import State
 from dysweep.directory.sweep import check_id
-from dysweep.errors import ConfigError, NotFoundError, TrackingError
+from dysweep.errors import ConfigError, DirectoryError, NotFoundError, TrackingError
 from dysweep.tracking import handout
+from dysweep.tracking.checkpoints import claim_in_wandb, interrupted_runs, is_claimed, restore_checkpoint
 from dysweep.tracking.runs import tell_end
 from dysweep.tracking.sdk import quiet_sdk
 
@@ -30,10 +31,12 @@ class WandbServer:
     Args:
         claims: claims the sweep's runs.
         stop: the signals that end the agent.
+        from_wandb: take checkpoints of runs that began elsewhere from W&B.
     """
 
     claims: Claims
     stop: StopSignals
+    from_wandb: bool = False
 
     def new_runs(self) -> Source:
         """Return the runs that W&B hands out."""
@@ -45,6 +48,11 @@ class WandbServer:
         yield UnstartedRuns(
             self, handout.unstarted_runs(directory.sweep.address, directory.run_ids(), watch.lease)
         )
+
+    def interrupted_runs(self, states: Collection[State]) -> Source:
+        """Return the runs that W&B reports in one of these states; one request."""
+        names = [str(state) for state in states]
+        return InterruptedRuns(self, names, interrupted_runs(self.claims.directory.sweep.address, names))
 
     def claim_unrecorded(self, run_id: str, resume: bool, *, place: int = 1) -> Claim:
         """Claim a run that only W&B knows.
@@ -81,6 +89,22 @@ class WandbServer:
 
     def claim_handed_out(self, run_id: str, config: Mapping[str, object], place: int) -> Claim | None:
         """Claim a run that W&B has handed out: a new one, or one that W&B has queued again."""
+        claim = self._claim_handed_out(run_id, config, place)
+        if claim is not None and self.from_wandb and "dy_config" in config and not self.restore(claim):
+            return None
+        return claim
+
+    def restore(self, claim: Claim) -> bool:
+        """Fetch the checkpoint of a claimed run; if that fails, leave the run to be resumed later."""
+        try:
+            restore_checkpoint(self.claims.directory.sweep.address, claim.attempt.run)
+        except (TrackingError, DirectoryError) as error:
+            logger.warning("%s", error)
+            claim.attempt.finish(State.PREEMPTED, None, {})
+            return False
+        return True
+
+    def _claim_handed_out(self, run_id: str, config: Mapping[str, object], place: int) -> Claim | None:
         try:
             claim = self.claims.new(run_id, self._assignment(run_id, config), place=place)
         except TrackingError as error:
@@ -144,6 +168,53 @@ class HandedOutRuns:
                         f"{assigned.run_id}: W&B hands it out again and again, and it is left alone each "
                         "time for the reason above; delete the run in W&B"
                     )
+
+
+@dataclass(frozen=True)
+class InterruptedRuns:
+    """Runs that were interrupted anywhere, with their checkpoints from W&B."""
+
+    server: WandbServer
+    states: list[str]
+    run_ids: list[str]
+
+    @property
+    def total(self) -> int:
+        return len(self.run_ids)
+
+    def left(self) -> None:
+        return None
+
+    def claims(self) -> Generator[Claim, None, None]:
+        claims = self.server.claims
+        address = claims.directory.sweep.address
+        for place, run_id in enumerate(self.run_ids, start=1):
+            if claims.stopping():
+                return
+            try:
+                told = (address, run_id, self.states)
+                token = claim_in_wandb(*told, claims.max_attempts, claims.stopping)
+                claim = None if token is None else self._claim(run_id, place)
+                if token is None or claim is None or not self.server.restore(claim):
+                    continue
+                # The checkpoint may have taken longer than others wait for whoever has claimed a run.
+                if not is_claimed(*told, token):
+                    claim.attempt.finish(State.PREEMPTED, None, {})
+                    continue
+            except (ConfigError, NotFoundError, TrackingError, DirectoryError) as error:
+                logger.warning("%s; the run is left alone", error)
+                continue
+            yield claim
+
+    def _claim(self, run_id: str, place: int) -> Claim | None:
+        claims = self.server.claims
+        if run_id not in claims.directory.run_ids():
+            return self.server.claim_unrecorded(run_id, resume=True, place=place)
+        run = claims.directory.run(run_id)
+        last = run.last_attempt()
+        if last is not None and claims.is_alive(last):
+            return None
+        return claims.again(run, last, place=place)
 
 
 @dataclass(frozen=True)

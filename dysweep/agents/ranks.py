@@ -1,4 +1,4 @@
-"""Several processes that should train one run together: refused with a word, until they are supported."""
+"""Several processes that train one run: an agent that is one of them is refused, with what to do instead."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _LAUNCHERS = (
     ),  # SLURM_NTASKS is set in a batch script too, which is one process
 )
 _INSTEAD = (
-    "let the function start its processes itself (Lightning: strategy='ddp_spawn', 'ddp_fork' or "
-    "'ddp_notebook'; torch.multiprocessing.spawn; a torchrun of another script)"
+    "put the launcher inside, so that all ranks are one run: dysweep_run_resume --sweep_id ID --command "
+    "'torchrun --nproc_per_node 2 train.py --config {config}'; a function of Lightning's can start its ranks "
+    "itself, with --isolate or strategy='ddp_spawn', 'ddp_fork', 'ddp_notebook'"
 )
 _refusing = False  # while functions are executed
 _is_hooked = False
@@ -61,6 +62,11 @@ def _rank(environment: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _number(text: str | None) -> int:
     return int(text) if text is not None and text.isdecimal() else -1
+
+
+def is_follower() -> bool:
+    """Return whether a launcher has started this process as another one than the first of a run's ranks."""
+    return any(_number(os.environ.get(name)) > 0 for name, _ in _LAUNCHERS)
 
 
 @contextmanager

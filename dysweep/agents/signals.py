@@ -27,6 +27,7 @@ _AGAIN_SECONDS = 0.05
 _CALM_SECONDS = 0.02  # after a fork: whoever forks must be able to note its child, or nobody will end that
 _MOST_PATIENCE_SECONDS = 1.0
 _TELLING_SECONDS = 1.0
+_SAME_REQUEST_SECONDS = 2.0
 _NOT_STOPPED = b"dysweep: the function did not stop within its grace and was ended; continue with --resume\n"
 _TOLD_AGAIN = b"dysweep: ended at once, at a second signal; continue with --resume\n"
 _SECOND_AGENT = (
@@ -72,7 +73,8 @@ class StopSignals:
     """SIGTERM, SIGINT and SIGUSR1 ask the running function to stop; only the main thread installs them.
 
     The first signal raises `Preempted` in the function and gives it `grace` seconds; then, or at a second
-    signal, the process ends at once. The previous handlers are put back on leaving.
+    signal more than two seconds later, the process ends at once. The previous handlers are put back on
+    leaving.
 
     A handler runs between any two bytecodes of the main thread, which may hold any lock there, so it only
     notes the signal and wakes the guard, a thread that reads a pipe. Python writes the signal's number to it
@@ -83,13 +85,15 @@ class StopSignals:
 
     Args:
         grace: seconds that the function has for its `finally:` blocks.
+        when_stopped: called with the first signal's number when all is recorded.
 
     Raises:
         ConfigError: an agent is at work in this process already.
     """
 
-    def __init__(self, grace: float) -> None:
+    def __init__(self, grace: float, when_stopped: Callable[[int], object] = lambda number: None) -> None:
         self.grace = grace
+        self.when_stopped = when_stopped
         self.received: int | None = None
         self.run_ended: State | None = None
         self.when_received: Callable[[], object] = lambda: None
@@ -101,8 +105,8 @@ class StopSignals:
         # same.
         self._insisting = 0.0
         self._settled = threading.Event()
-        # A second signal ends the process; what the pipe says of it may come twice, this is set once.
-        self._noted = False
+        # When the first signal was noted; a later one ends the process.
+        self._noted: float | None = None
         self._running = False
         self._raised = False
         self._previous: dict[signal.Signals, Any] = {}
@@ -136,6 +140,8 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         global _active
+        if self.received is not None:
+            self.when_stopped(self.received)
         # Handlers first: a signal that comes now does what it does without dysweep, and needs no guard.
         self.put_back()
         self._tell(_LEAVE)
@@ -195,8 +201,11 @@ class StopSignals:
             os.write(self._wake, bytes([word]))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._tell(_AT_ONCE if self._noted else _LOOK)
-        self._noted = True
+        now = time.monotonic()
+        if self._noted is None:
+            self._noted = now
+        # SLURM and terminals deliver one request several times.
+        self._tell(_AT_ONCE if now - self._noted > _SAME_REQUEST_SECONDS else _LOOK)
         self.received = self.received or number
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
@@ -275,6 +284,8 @@ class StopSignals:
             os.write(2, reason)  # not through logging or sys.stderr, whose locks the function may hold
         try:
             self.when_grace_is_over()
+            if self.received is not None:
+                self.when_stopped(self.received)
         finally:
             os._exit(128 + (self.received or signal.SIGTERM))
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from dysweep.directory.heartbeat import Watch
+from dysweep.directory.heartbeat import Heartbeat, Watch
 from dysweep.directory.runs import Attempt, RunDirectory, State
-from dysweep.directory.sweep import SweepDirectory
+from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, LanguageError
 from dysweep.language.naming import NameOf
 
 logger = logging.getLogger("dysweep")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class Claim:
     def run_id(self) -> str:
         return self.attempt.run.run_id
 
+    def track(self, kind: Callable[..., T], sweep: Sweep, **options: Any) -> T:
+        """Make the W&B run of the claim: a `TrackedRun`, or a `ProgramRun`."""
+        run, config = self.attempt.run, self.config or {}
+        from_scratch = self.from_scratch
+        return kind(sweep, run, self.assignment, self.name, config, from_scratch=from_scratch, **options)
+
 
 class Source(Protocol):
     """Gives claims."""
@@ -71,6 +79,9 @@ class Server(Protocol):
     def unstarted_runs(self) -> Iterator[Source]:
         """Return the runs that the server has handed out, and whose agents died before they recorded them."""
 
+    def interrupted_runs(self, states: Collection[State]) -> Source:
+        """Return the runs that the server reports in one of these states."""
+
     def claim_unrecorded(self, run_id: str, resume: bool) -> Claim:
         """Claim a run that only the server knows."""
 
@@ -86,6 +97,8 @@ class Claims:
         max_attempts: how often a run may fail or crash before it is given up.
         delete_checkpoints: delete the old checkpoint of a run from scratch, instead of setting it aside.
         watch: judges attempts on other hosts.
+        beat: seconds between two signs of life of an attempt.
+        stopping: tells whether this process is told to stop.
     """
 
     directory: SweepDirectory
@@ -94,6 +107,8 @@ class Claims:
     max_attempts: int
     delete_checkpoints: bool
     watch: Watch
+    beat: float
+    stopping: Callable[[], bool] = lambda: False
 
     def new(
         self, run_id: str, assignment: dict[str, Any], *, name: str | None = None, place: int = 1
@@ -116,21 +131,40 @@ class Claims:
             from_scratch: leave its checkpoint aside.
         """
         # The claim before the checkpoint is touched: two that rerun at once must not both set it aside.
+        state = None if last is None else last.state()
         attempt = run.claim(last)
         if attempt is None:
             return None
+        if last is not None and last.end() is None:
+            self._let_leave(last, attempt)
+            if state is State.PREEMPTED:
+                last.record_requeue()
         if from_scratch:
             run.set_checkpoint_aside(self.delete_checkpoints)
         record = run.record()
         config, problem = self._config_of(run, record["assignment"])
         return Claim(attempt, record["assignment"], record.get("name"), config, problem, place, from_scratch)
 
+    def after_crash(self, claim: Claim) -> Claim | None:
+        """Claim the next attempt of a run that this process has executed, if that has crashed."""
+        last = claim.attempt
+        if last.state() is not State.CRASHED or last.given_up(State.CRASHED, self.max_attempts):
+            return None
+        return self.again(last.run, last, place=claim.place)
+
+    def _let_leave(self, last: Attempt, attempt: Attempt) -> None:
+        """Let the process of the last attempt leave its function, where it could run on unseen."""
+        owner = last.owner()
+        if owner is not None and not owner.is_in_sight():
+            # As after the failure of a node that only SLURM could not reach.
+            with Heartbeat(attempt, self.beat, when_superseded=lambda: None):
+                self.watch.let_leave(last, self.beat, self.stopping)
+
     def is_alive(self, attempt: Attempt) -> bool:
         """Return whether an attempt is being executed; one out of sight is watched for one lease."""
         if attempt.state() is not State.RUNNING:
             return False
-        owner = attempt.owner()
-        return (owner is not None and owner.alive() is True) or not self.watch.wait([attempt])
+        return not attempt.unseen() or not self.watch.wait([attempt])
 
     def _config_of(
         self, run: RunDirectory, assignment: dict[str, Any]
@@ -233,8 +267,10 @@ class ResumableRuns:
     def claims(self) -> Generator[Claim, None, None]:
         for place, each in enumerate(self.found, start=1):
             claim = self.claims_of.again(each.run, each.last, place=place, from_scratch=self.from_scratch)
-            if claim is not None:
+            while claim is not None:
                 yield claim
+                # Executed meanwhile: a program can crash without its agent, and is then resumed at once.
+                claim = self.claims_of.after_crash(claim)
 
 
 @dataclass(frozen=True)
@@ -286,7 +322,6 @@ def resumable_sources(
     *,
     from_scratch: bool = False,
     wait: bool = True,
-    stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Source]:
     """Return the sources of runs to resume, or to rerun from scratch however often they have failed.
 
@@ -296,7 +331,6 @@ def resumable_sources(
         states: which of preempted, crashed and failed are wanted.
         from_scratch: leave their checkpoints aside.
         wait: watch runs on hosts out of sight until it is clear whether they have crashed.
-        stopping: tells whether to stop watching.
     """
     # All are listed before any is executed: one that was handed out, and fails now, is not for this command.
     found = find_resumable(claims.directory, states)
@@ -308,7 +342,7 @@ def resumable_sources(
     yield ResumableRuns(claims, _within_attempts(claims, found.resumable, from_scratch), from_scratch)
     if unseen and wait:
         logger.info("watching %d runs of other hosts for up to %.0f s", len(unseen), claims.watch.lease)
-        crashed = [unseen[last] for last in claims.watch.wait(unseen, stopping)]
+        crashed = [unseen[last] for last in claims.watch.wait(unseen, claims.stopping)]
         yield ResumableRuns(claims, _within_attempts(claims, crashed, from_scratch), from_scratch)
 
 

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable
 from dysweep.directory.runs import Attempt
 from dysweep.files import write_in_place
 
+_LEAVING_SECONDS = 60
+_LATE_SECONDS = 1.5  # a beat may be, on a busy machine or a network's disk
+
 
 class Heartbeat:
     """Keeps an attempt's heartbeat changing while the process lives.
@@ -36,6 +39,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         count = 0
+        is_superseded = False
         while True:
             try:
                 write_in_place(self._attempt.heartbeat_path, f"{count}\n")
@@ -45,10 +49,10 @@ class Heartbeat:
             if self._stop.wait(self._seconds):
                 return
             # A process that stood still for a lease (a laptop's lid, a full disk) finds here that it was
-            # taken for dead.
-            if self._attempt.superseded():
+            # taken for dead. It beats until its function has been left: the next owner waits for that.
+            if not is_superseded and self._attempt.superseded():
+                is_superseded = True
                 self._when_superseded()
-                return
 
 
 class Watch:
@@ -77,6 +81,23 @@ class Watch:
             elif clock - since >= self.lease and not attempt.end_path.exists():
                 dead.add(attempt)
         return dead
+
+    def let_leave(self, attempt: Attempt, beat: float, stopping: Callable[[], bool]) -> None:
+        """Wait until the owner of an attempt that was superseded has left its function, a minute at most.
+
+        It hears of it at its next beat, and beats until then.
+
+        Args:
+            attempt: the attempt.
+            beat: seconds between two beats.
+            stopping: tells whether to stop waiting.
+        """
+        begun = time.monotonic()
+        while time.monotonic() - begun < _LEAVING_SECONDS and not stopping():
+            self.dead([attempt])
+            if time.monotonic() - self._since[attempt][1] > beat + _LATE_SECONDS:
+                return
+            time.sleep(0.2)
 
     def wait(self, attempts: Iterable[Attempt], stopping: Callable[[], bool] = lambda: False) -> set[Attempt]:
         """Watch attempts until each has beaten, has ended or is dead, and give the dead ones."""

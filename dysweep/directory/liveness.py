@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from dysweep.directory import slurm
 
 _ENDED = ("Z", "X")  # a zombie has ended, though nobody has taken notice of it yet
 
@@ -32,7 +36,22 @@ def check_time(text: str) -> None:
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that executes an attempt."""
+    """The process that executes an attempt.
+
+    Args:
+        host: the machine's name.
+        pid: the process's number there.
+        process_start: when it was started, by the machine's own clock.
+        boot_id: of the machine's start.
+        pid_namespace: in which the number counts.
+        slurm_job_id: the SLURM job that it belongs to.
+        slurm_restart_count: how often that job was queued again before.
+        started: when the attempt was claimed, ISO 8601 in UTC.
+        slurm_job: the job as SLURM's commands name it: of an array, the one task.
+        slurm_cluster: the job's cluster.
+        slurm_step: the job's step.
+        slurm_node: the node, which can have another name than the machine.
+    """
 
     host: str
     pid: int
@@ -42,21 +61,27 @@ class Owner:
     slurm_job_id: str | None
     slurm_restart_count: int
     started: str
+    slurm_job: str | None = None
+    slurm_cluster: str | None = None
+    slurm_step: str | None = None
+    slurm_node: str | None = None
 
     @classmethod
     def current(cls) -> Owner:
         """Describe this process."""
-        job = os.environ.get("SLURM_JOB_ID")
-        restarts = os.environ.get("SLURM_RESTART_COUNT", "")
         return cls(
             host=socket.gethostname(),
             pid=os.getpid(),
-            process_start=_process_start(os.getpid()),
+            process_start=process_start(os.getpid()),
             boot_id=_boot_id(),
             pid_namespace=_pid_namespace(),
-            slurm_job_id=job,
-            slurm_restart_count=int(restarts) if restarts.isdecimal() else 0,
+            slurm_job_id=os.environ.get("SLURM_JOB_ID"),
+            slurm_restart_count=slurm.own_restarts(),
             started=now(),
+            slurm_job=slurm.own_job(),
+            slurm_cluster=os.environ.get("SLURM_CLUSTER_NAME"),
+            slurm_step=os.environ.get("SLURM_STEP_ID"),
+            slurm_node=os.environ.get("SLURMD_NODENAME"),
         )
 
     @classmethod
@@ -68,7 +93,10 @@ class Owner:
             ValueError: a time is none.
         """
         owner = cls(**stored)
-        texts = (owner.process_start, owner.boot_id, owner.pid_namespace, owner.slurm_job_id)
+        texts = (
+            owner.process_start, owner.boot_id, owner.pid_namespace, owner.slurm_job_id, owner.slurm_job,
+            owner.slurm_cluster, owner.slurm_step, owner.slurm_node,
+        )  # fmt: skip
         if not isinstance(owner.host, str) or not all(isinstance(text, (str, type(None))) for text in texts):
             raise TypeError("a claim's texts are texts")
         if type(owner.pid) is not int or type(owner.slurm_restart_count) is not int:
@@ -81,33 +109,52 @@ class Owner:
         """Stand for a process that has ended and of which nothing is known but what it was part of."""
         return cls(maker, 0, None, None, None, None, 0, started)
 
-    def alive(self) -> bool | None:
-        """Return whether the process lives, as far as this process can see by itself.
+    def alive(self, last_beat: Callable[[], float]) -> bool | None:
+        """Return whether the process lives, as far as this process and SLURM can tell.
+
+        Args:
+            last_beat: returns when its last sign of life was, in seconds since 1970.
 
         Returns:
             None if it runs where this process cannot look (another host, another container).
         """
         if self.pid == 0:
             return False
-        me = Owner.current()
-        # SLURM restarts a job only when all of its processes are gone, on whatever host they were.
-        if self.slurm_job_id and self.slurm_job_id == me.slurm_job_id:
-            if self.slurm_restart_count < me.slurm_restart_count:
-                return False
-        if self.host != me.host:
-            return None
-        # The host has been started anew since.
-        if self.boot_id != me.boot_id:
+        if self.is_in_sight():
+            # Numbers of processes are used again; the time of the start tells them apart.
+            start = process_start(self.pid)
+            return start is not None and start == self.process_start
+        fate = self._fate()
+        if self.was_requeued() or (fate is not None and fate[0]):
             return False
-        # Another container of this host: the same number is another process there.
-        if self.pid_namespace != me.pid_namespace:
-            return None
-        # Numbers of processes are used again; the time of the start tells them apart.
-        start = _process_start(self.pid)
-        return start is not None and start == self.process_start
+        # Two machines can have one name: only what was silent before this one's start ended with it.
+        if self.host == socket.gethostname() and self.boot_id != _boot_id() and last_beat() < _boot_time():
+            return False
+        return None
+
+    def is_in_sight(self) -> bool:
+        """Return whether it runs, if at all, where its number says which process it is."""
+        here = (socket.gethostname(), _boot_id(), _pid_namespace())
+        return (self.host, self.boot_id, self.pid_namespace) == here
+
+    def was_requeued(self) -> bool:
+        """Return whether SLURM has ended this life of the job, to queue it again."""
+        if self.slurm_job_id is None:
+            return False
+        # The next life knows by itself.
+        here = (os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_CLUSTER_NAME"))
+        if (self.slurm_job_id, self.slurm_cluster) == here:
+            return self.slurm_restart_count < slurm.own_restarts()
+        fate = self._fate()
+        return fate is not None and self.slurm_restart_count < fate[1]
+
+    def _fate(self) -> tuple[bool, int] | None:
+        job = self.slurm_job or self.slurm_job_id
+        return None if job is None else slurm.fate_of(job, self.slurm_cluster)
 
 
-def _process_start(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
+    """Return when a process was started, by the machine's own clock; None if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] in _ENDED else fields[19]
@@ -126,6 +173,13 @@ def _boot_id() -> str | None:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
+
+
+def _boot_time() -> float:
+    try:
+        return time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return 0.0
 
 
 @cache

@@ -63,7 +63,7 @@ class Location:
         """
         path = self.address_of(sweep)
         directory = self.directory(path.sweep_id)
-        if not directory.record_path.exists():
+        if not directory.exists():
             raise NotFoundError(self._no_sweep(directory, path.sweep_id))
         here = directory.sweep.address
         if here.sweep_id != path.sweep_id:

@@ -25,8 +25,9 @@ class State(str, Enum):
     running: the last attempt has no end, and its owner lives, or cannot be observed from here.
     finished: the function returned.
     failed: the function raised, or its config cannot be resolved.
-    preempted: the process was told to stop by a signal, and had time to record that.
-    crashed: the last attempt has no end, and its owner is gone.
+    preempted: the process was told to stop by a signal, and had time to record that; or SLURM has ended its
+        job to queue it again.
+    crashed: the last attempt has no end, and its owner is gone; or its program was ended by a signal.
     killed: W&B has stopped the run.
     gone: the run was deleted in W&B, which refuses its id for ever.
     """
@@ -53,7 +54,7 @@ class End:
     """How an attempt ended.
 
     Args:
-        outcome: finished, failed, preempted, killed or gone.
+        outcome: finished, failed, preempted, killed, gone, or crashed if the agent has survived that.
         ended: when, ISO 8601 in UTC.
         error: type, message and traceback of what the function raised.
         metrics: the final numeric metrics of the run.
@@ -159,9 +160,7 @@ class Attempt:
             return False
         # Whole and never replaced: whoever reads it, and resumes by it, must not see half of it, and of
         # two that write (the function's end and the end of its grace) the first counts.
-        return publish_json(
-            self.end_path, {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
-        )
+        return self._record(outcome, error, metrics)
 
     def state(self) -> State:
         """Derive the state; an owner that cannot be seen from here counts as running."""
@@ -169,12 +168,26 @@ class Attempt:
         if end is not None:
             return end.outcome
         owner = self.owner()
-        if owner is None or owner.alive() is not False:
+        if owner is None or owner.alive(self.last_beat) is not False:
             return State.RUNNING
         # It may have ended, and its process too, since the first look: without the second, a run that ends
         # just now would count as crashed, and be resumed though it has finished.
         end = self.end()
-        return end.outcome if end is not None else State.CRASHED
+        if end is not None:
+            return end.outcome
+        return State.PREEMPTED if owner.was_requeued() else State.CRASHED
+
+    def record_requeue(self) -> None:
+        """Record as preempted what SLURM has ended to queue it again, once a later attempt has been claimed.
+
+        Otherwise it would count as a crash, however often the job is queued again.
+        """
+        self._record(State.PREEMPTED, None, self.earlier_metrics())
+
+    def _record(self, outcome: State, error: dict[str, str] | None, metrics: dict[str, float]) -> bool:
+        return publish_json(
+            self.end_path, {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
+        )
 
     def given_up(self, state: State, max_attempts: int) -> bool:
         """Return whether resume leaves the run alone: it is unfinished, and has failed or crashed too often.
@@ -189,7 +202,7 @@ class Attempt:
             return False
         # The last attempt is judged by `state`: it may have crashed, and then has no end to read.
         ends = [Attempt(self.run, number).end() for number in range(1, self.number)]
-        failures = sum(end is None or end.outcome is State.FAILED for end in ends)
+        failures = sum(end is None or end.outcome in (State.FAILED, State.CRASHED) for end in ends)
         return failures + (state is not State.PREEMPTED) >= max_attempts
 
     def unseen(self) -> bool:
@@ -197,7 +210,14 @@ class Attempt:
         if self.end() is not None:
             return False
         owner = self.owner()
-        return owner is None or owner.alive() is None
+        return owner is None or owner.alive(self.last_beat) is None
+
+    def last_beat(self) -> float:
+        """Return when the owner's last sign of life was, in seconds since 1970 by the disk's clock."""
+        try:
+            return self.heartbeat_path.stat().st_mtime
+        except OSError:
+            return self.claim_path.stat().st_mtime
 
     def heartbeat(self) -> str:
         """Read the heartbeat's content; empty if there is none."""

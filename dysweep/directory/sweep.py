@@ -29,7 +29,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -182,13 +182,24 @@ class SweepDirectory:
     def runs_path(self) -> Path:
         return self.path / "runs"
 
+    def exists(self) -> bool:
+        """Return whether a sweep is here.
+
+        Raises:
+            DirectoryError: nobody can say (a folder above is closed to this user, a name is too long).
+        """
+        try:
+            return self.record_path.exists()
+        except OSError as error:
+            raise DirectoryError(f"{self.path}: cannot be read ({error.strerror})") from None
+
     def check_free(self) -> None:
         """Check that no sweep is here.
 
         Raises:
             ConfigError: there is one.
         """
-        if self.record_path.exists():
+        if self.exists():
             raise ConfigError(
                 f"{self.path}: holds a sweep already; choose another directory, or give its --sweep_id"
             )
@@ -204,6 +215,18 @@ class SweepDirectory:
             ConfigError: the directory holds a sweep already.
             DirectoryError: it cannot be written.
         """
+        new = [folder for folder in (self.runs_path, self.path) if not os.path.exists(folder)]
+        try:
+            published = self._publish(sweep, group_writable)
+        except DirectoryError:
+            for folder in new:
+                with suppress(OSError):  # another process has created a sweep there meanwhile
+                    folder.rmdir()
+            raise
+        if not published:
+            self.check_free()
+
+    def _publish(self, sweep: Sweep, group_writable: bool) -> bool:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if group_writable:
@@ -216,9 +239,7 @@ class SweepDirectory:
         self.warn_if_open()
         # The record last: a directory without it is not a sweep, so a crash before leaves nothing half-made.
         with self.shared():
-            published = publish_json(self.record_path, asdict(sweep))
-        if not published:
-            self.check_free()
+            return publish_json(self.record_path, asdict(sweep))
 
     @property
     def group_writable(self) -> bool:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError, closest
-from dysweep.language.tree import TreePath, copy_tree, format_path
+from dysweep.language.tree import TreePath, copy_tree, format_key, format_path
 from dysweep.language.upsert import Placed
 
 logger = logging.getLogger("dysweep")
@@ -124,7 +124,9 @@ def make_parameter(name: str, path: TreePath, node: dict[str, Any]) -> Parameter
     words = sorted(WANDB_WORDS | OWN_WORDS)
     for key in described:
         if key not in WANDB_WORDS and difflib.get_close_matches(key, words, n=1):
-            raise LanguageError(f"{where}.{key}", f"unknown key of a sweep node{closest(key, words)}")
+            raise LanguageError(
+                format_key(where, str(key)), f"unknown key of a sweep node{closest(key, words)}"
+            )
     if isinstance(described.get("value"), list):
         logger.warning("%s.value: one value that is a list; to choose from it, write `values`", where)
     values = described.get("values", [described["value"]] if "value" in described else [])

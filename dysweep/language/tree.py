@@ -166,6 +166,12 @@ def format_path(path: TreePath) -> str:
     return text
 
 
+def format_key(where: str, key: str) -> str:
+    """Write the place of a key below a place, as `format_path` does."""
+    written = format_path((key,))
+    return f"{where}{written}" if written.startswith("[") else f"{where}.{written}"
+
+
 def reserved_word(key: str, path: TreePath) -> LanguageError:
     """Build the error about a word of the language that is a key of the config."""
     hints = {"sweep": "a sweep cannot be inside the values of another, or in the base"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, closest
 from dysweep.language.parameter import Parameter
-from dysweep.language.tree import describe, format_path
+from dysweep.language.tree import describe, format_key, format_path
 
 logger = logging.getLogger("dysweep")
 
@@ -65,7 +65,7 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     root = "sweep_configuration"
     for key in described:
         if key not in _KEYS:
-            raise ConfigError(f"{root}.{key}: unknown key{closest(key, sorted(_KEYS))}")
+            raise ConfigError(f"{format_key(root, str(key))}: unknown key{closest(key, sorted(_KEYS))}")
     method = described["method"]
     if method not in _METHODS:
         raise ConfigError(f"{root}.method: no method {method!r}{closest(str(method), _METHODS)}")
@@ -91,7 +91,7 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     programs = [key for key in ("program", "command") if described.get(key) is not None]
     if programs:
         logger.warning(
-            "%s.%s: no effect; dysweep runs a function (--package MODULE --function NAME)",
+            "%s.%s: used by agents that are given this file (-c FILE), not by the sweep's id alone",
             root, f" and {root}.".join(programs),
         )  # fmt: skip
 
@@ -168,7 +168,9 @@ def check_parameter(parameter: Parameter, mode: str) -> None:
         )
     for key in node:
         if key != "distribution" and key not in _TAKES[kind]:
-            raise LanguageError(f"{where}.{key}", f"{kind!r} does not take it{closest(key, _TAKES[kind])}")
+            raise LanguageError(
+                format_key(where, str(key)), f"{kind!r} does not take it{closest(key, _TAKES[kind])}"
+            )
     for key in {"min", "max", "values", "value", "probabilities"} & set(_TAKES[kind]):
         if key not in node:
             raise LanguageError(where, f"{kind!r} needs {' and '.join(_TAKES[kind])}, and {key} is missing")
@@ -231,7 +233,7 @@ def _check_probabilities(probabilities: Any, where: str) -> None:
 def _check_keys(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     for key in mapping:
         if key not in known:
-            raise ConfigError(f"{where}.{key}: unknown key{closest(key, known)}")
+            raise ConfigError(f"{format_key(where, str(key))}: unknown key{closest(key, known)}")
 
 
 def _number(mapping: Mapping[str, Any], key: str, where: str) -> float:

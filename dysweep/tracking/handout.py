@@ -181,7 +181,7 @@ def unstarted_runs(address: SweepAddress, known: Collection[str], seconds: float
         lost = {
             run.id: run.state
             for run in runs
-            if run.id not in known and _age(run.created_at) >= seconds and "dy_config" not in run.config
+            if run.id not in known and age_of(run.created_at) >= seconds and "dy_config" not in run.config
         }
         # Without an agent that had it, a pending run waits in W&B's queue for one.
         queued = {run_id for run_id, state in lost.items() if state == "pending"}
@@ -203,7 +203,7 @@ def _had_by_agents(sweep: Any, run_ids: Collection[str]) -> set[str]:
     return had
 
 
-def _age(created: str) -> float:
+def age_of(created: str) -> float:
     """Return the seconds since a time as W&B writes it: ISO 8601 in UTC, with or without a zone."""
     then = datetime.fromisoformat(created.replace("Z", "+00:00"))
     then = then if then.tzinfo is not None else then.replace(tzinfo=timezone.utc)

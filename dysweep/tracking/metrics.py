@@ -7,6 +7,7 @@ from typing import Any
 
 import wandb
 
+_KINDS = {str: "text", bool: "a boolean", list: "a list", type(None): "null"}
 _AGGREGATES = frozenset(["min", "max", "mean", "best", "first", "last", "sum"])
 
 
@@ -17,6 +18,15 @@ def final_summary(run: wandb.Run) -> dict[str, Any]:
 
     response = getattr(run, "_final_summary", None)
     return proto_util.dict_from_proto_list(response.item) if response is not None else {}
+
+
+def other_kinds(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return what people have logged that is not a number, with its kind."""
+    return {
+        key: _KINDS[type(value)]
+        for key, value in summary.items()
+        if not key.startswith("_") and type(value) in _KINDS
+    }
 
 
 def numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -20,14 +20,14 @@ from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep, SweepAddress
 from dysweep.language.naming import value_at
 from dysweep.text import short, short_value
-from dysweep.tracking.metrics import final_summary, numbers
+from dysweep.tracking.metrics import final_summary, numbers, other_kinds
+from dysweep.tracking.records import last_offline_step
 from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
 from dysweep.tracking.upload import mark_not_uploaded
 from dysweep.tracking.versions import (
     HAS_FINISH_TIMEOUT,
     HAS_STOP_FUNCTION,
     RESUMES_OFFLINE,
-    last_offline_step,
 )
 
 logger = logging.getLogger("dysweep")
@@ -41,7 +41,6 @@ _LIVE = ("sync_tensorboard", "tensorboard", "monitor_gym")
 _TAKEN = ("name", "tags", "notes", "job_type", "group", *_LIVE)
 _CONFIG = ("config", "config_exclude_keys", "config_include_keys")
 _WITHOUT_WORD = (*_CONFIG, "reinit", "resume", "force", "anonymous", "allow_val_change")
-_KINDS = {str: "text", bool: "a boolean", list: "a list", type(None): "null"}
 _said: set[str] = set()
 _searched: set[str] = set()
 _places: list[tuple[dict[str, Any], str]] = []
@@ -58,6 +57,7 @@ class TrackedRun:
         name: the run's name; None if W&B chooses it.
         config: the tree, kept as `dy_config` in the run's config, below the assignment.
         from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
+        with_tree: put the tree's keys into the run's config too, beside `dy_config`.
         when_stopped: called, from another thread, if W&B stops the run.
 
     Attributes:
@@ -76,13 +76,13 @@ class TrackedRun:
         config: Mapping[str, Any],
         *,
         from_scratch: bool = False,
+        with_tree: bool = False,
         when_stopped: Callable[[], object] = lambda: None,
     ) -> None:
         self._folder = run.path
         self._online = sweep.online
         self._locked = {**assignment, "dy_config": dict(config)}
-        shown = {key: value_at(config, path) for key, path in sweep.wandb_keys.items()}
-        self._shown = {key: value for key, value in shown.items() if value is not None}
+        self._shown = shown_beside(sweep, config, with_tree)
         self._place: dict[str, Any] = {"id": run.run_id, "entity": sweep.entity, "project": sweep.project}
         self._settings: dict[str, Any] = {"silent": True, "reinit": "finish_previous"}
         if name:
@@ -256,6 +256,10 @@ class TrackedRun:
                 words,
             )
 
+    def mark_preempting(self) -> None:
+        """Tell W&B from the start that the run may be preempted."""
+        self.run.mark_preempting()
+
     def mark_preempted(self) -> None:
         """Tell W&B that the run, if it is unfinished, ends because its process has to."""
         # Only while it is the active run: the function may have finished it, and begun another one beside it.
@@ -288,11 +292,7 @@ class TrackedRun:
             self._keep_the_rest(run)
             summary = final_summary(run)
             metrics |= numbers(summary)
-            self.other_values |= {
-                key: _KINDS[type(value)]
-                for key, value in summary.items()
-                if not key.startswith("_") and type(value) in _KINDS
-            }
+            self.other_values |= other_kinds(summary)
         return dict(sorted(metrics.items()))
 
     def _keep_the_rest(self, run: wandb.Run) -> None:
@@ -302,6 +302,13 @@ class TrackedRun:
             mark_not_uploaded(Path(run.dir).parent)
             rest = f"dysweep_sync --sweep_id {self._settings['sweep_id']}"
             logger.warning("%s: W&B did not receive all of it in time; upload the rest: %s", run.id, rest)
+
+
+def shown_beside(sweep: Sweep, config: Mapping[str, Any], with_tree: bool) -> dict[str, Any]:
+    """Return what a run's config in W&B has besides the assignment and `dy_config`, which win."""
+    shown = {key: value_at(config, path) for key, path in sweep.wandb_keys.items()}
+    tree = dict(config) if with_tree else {}
+    return {**tree, **{key: value for key, value in shown.items() if value is not None}}
 
 
 def _replace_everywhere(functions: Mapping[Any, Any]) -> None:

@@ -63,6 +63,20 @@ def create_sweep(configuration: Mapping[str, Any], entity: str | None, project: 
         return SweepAddress(os.environ.get(ENTITY), os.environ.get(PROJECT, project), sweep_id)
 
 
+def find_sweep(place: SweepAddress, description: str) -> SweepAddress | None:
+    """Find the sweep of a project that has this description; None if there is none.
+
+    Raises:
+        TrackingError: W&B could not be asked.
+    """
+    with sdk_errors("W&B could not be asked"), quiet_sdk():
+        project = wandb.Api({"entity": place.entity}).project(place.project, place.entity)
+        for sweep in project.sweeps():
+            if sweep.config.get("description") == description:
+                return replace(place, sweep_id=sweep.id)
+        return None
+
+
 def page_of(address: SweepAddress) -> str:
     """Return the address of a sweep's page in W&B."""
     return f"{app_url()}/{address.place}/sweeps/{address.sweep_id}"

@@ -22,7 +22,7 @@ from dysweep.files import publish_json, read_json, replace_json
 from dysweep.text import counted
 from dysweep.tracking.runs import tell_end
 from dysweep.tracking.sdk import log_in, quiet_sdk, sdk_errors
-from dysweep.tracking.sweeps import create_sweep
+from dysweep.tracking.sweeps import create_sweep, find_sweep
 from dysweep.tracking.upload import folders_to_upload, upload
 
 logger = logging.getLogger("dysweep")
@@ -165,10 +165,13 @@ def _sweep_with(directory: SweepDirectory, place: SweepAddress, ended: list[RunD
         known = sweeps.most_common(1)[0][0] if sweeps else kept["sweep_id"]
         path = replace(place, sweep_id=known)
     else:
-        configuration = {"name": place.sweep_id, **directory.sweep.flat_configuration}
-        # Not with the runs as its prior ones: W&B keeps these apart from the sweep's runs, does not count
-        # their points, and takes 1,000 at most.
-        path = create_sweep(configuration, place.entity, place.project)
+        described = {"name": place.sweep_id, "description": f"dysweep sweep {place.sweep_id}"}
+        configuration = {**described, **directory.sweep.flat_configuration}
+        # A sync that died when W&B had created its sweep has left no other trace of it. The new one does not
+        # get the runs as its prior ones: W&B keeps these apart from the sweep's runs, does not count their
+        # points, and takes 1,000 at most.
+        left = find_sweep(place, configuration["description"])
+        path = left or create_sweep(configuration, place.entity, place.project)
         # Before any run is in it: a sync that dies here must not make another sweep the next time.
         replace_json(directory.sync_path, {**kept, "sweep_id": path.sweep_id})
     outside = [run for run in there if _is_outside(run, path.sweep_id, *listed[run.run_id])]

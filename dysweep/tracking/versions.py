@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing, suppress
-from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import wandb
 
@@ -35,31 +31,3 @@ def app_url() -> str:
     if VERSION >= (0, 24):
         return str(settings.app_url)
     return str(wandb.util.app_url(settings.base_url))
-
-
-def last_offline_step(run_path: Path) -> int | None:
-    """Read the last step that a run has logged offline in the files of W&B's SDK, up to 0.29.
-
-    Later releases have no reader of them.
-
-    Args:
-        run_path: the run's directory.
-
-    Returns:
-        the step; None if none was logged, or it cannot be read.
-    """
-    try:
-        datastore = import_module("wandb.sdk.internal.datastore")
-    except ImportError:
-        return None
-    records: Any = import_module("wandb.proto.wandb_internal_pb2")
-    steps = []
-    for file in run_path.glob("wandb/offline-run-*/*.wandb"):
-        store = datastore.DataStore()
-        with closing(store), suppress(AssertionError):  # its end is missing, as its process was killed
-            store.open_for_scan(str(file))
-            while (data := store.scan_data()) is not None:
-                record = records.Record.FromString(bytes(data))
-                if record.HasField("history"):
-                    steps.append(record.history.step.num)
-    return max(steps, default=None)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from itertools import islice
+from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
@@ -18,11 +19,13 @@ from rich.text import Text
 
 from dysweep.directory.probe import Finding
 from dysweep.directory.runs import State
+from dysweep.directory.slurm import Job, jobs_of
 from dysweep.errors import LanguageError
 from dysweep.text import ago, count, counted, duration, harmless, last_line, short, short_path, short_value
 from dysweep.views.preview import Preview, differences
 from dysweep.views.status import RunStatus, SweepStatus
 
+T = TypeVar("T")
 _COLOURS = {
     State.FINISHED.value: "green",
     State.RUNNING.value: "cyan",
@@ -38,7 +41,7 @@ _BAR_WIDTH = 40
 _LONGEST_TEXT = 100
 _LONGEST_TREE = 400
 _LONGEST_PATH = 80
-_SHOWN_RUNS = 20
+_SHOWN = 20
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_OF_SILENCE = 60
 
@@ -70,19 +73,31 @@ def console() -> Console:
     )
 
 
-def watch(look: Callable[[], SweepStatus]) -> SweepStatus:
-    """Draw a sweep again and again until nothing is running or pending any more."""
+def _is_over(status: SweepStatus) -> bool:
+    return not {State.RUNNING.value, State.PENDING.value} & status.counts.keys()
+
+
+def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool] = _is_over) -> SweepStatus:
+    """Draw a sweep again and again.
+
+    Args:
+        look: reads it.
+        is_over: tells when to stop; when nothing is running or pending any more by default.
+    """
     screen = console()
     before = None
     with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
         while True:
             status = look()
+            over = is_over(status)
+            if over:
+                status = look()  # with what was recorded in between
             if live is not None:
                 live.update(sweep(status), refresh=True)
             elif status.counts != before:  # a file or a pipe gets what is new
                 screen.print(sweep(status))
             before = status.counts
-            if not {State.RUNNING.value, State.PENDING.value} & status.counts.keys():
+            if over:
                 return status
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -99,6 +114,7 @@ def sweep(status: SweepStatus) -> Group:
     parts += [Text(each, style="red") for each in status.damaged]
     running = [run for run in status.runs if run.state == State.RUNNING]
     parts += _section("running", running, _running_row)
+    parts += _section("SLURM jobs", jobs_of(status.sweep.sweep_id), _job_row)
     return Group(*parts)
 
 
@@ -150,17 +166,19 @@ def _bar(status: SweepStatus) -> RenderableType:
     return shown
 
 
-def _section(
-    title: str, runs: list[RunStatus], row: Callable[[RunStatus], Iterable[str | Text]]
-) -> list[RenderableType]:
-    if not runs:
+def _section(title: str, shown: list[T], row: Callable[[T], Iterable[str | Text]]) -> list[RenderableType]:
+    if not shown:
         return []
     table = Table.grid(padding=(0, 2))
-    for run in runs[:_SHOWN_RUNS]:
-        table.add_row(*row(run))
-    more = len(runs) - _SHOWN_RUNS
+    for each in shown[:_SHOWN]:
+        table.add_row(*row(each))
+    more = len(shown) - _SHOWN
     left = [Text(f"  and {more} more; --runs lists all", style="dim")] if more > 0 else []
     return [Text(f"{title}:", style="bold"), table, *left]
+
+
+def _job_row(job: Job) -> list[str | Text]:
+    return [f"  {job.job}", job.state, job.nodes or job.reason]
 
 
 def _state(run: RunStatus) -> Text:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from wandb_server.artifacts import Artifacts
+
 DEFAULT_ENTITY = "researcher"
 ENTITIES = frozenset([DEFAULT_ENTITY, "team"])
 
@@ -129,6 +131,7 @@ class Backend:
         self.deleted: set[tuple[str, str, str]] = set()
         self.sweeps: dict[str, Sweep] = {}
         self.agents: dict[str, Agent] = {}
+        self.artifacts = Artifacts()
 
     def check_entity(self, entity: str | None) -> str:
         """Give the entity, the default one for none."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,12 @@ def answer(backend: Backend, url: str, request: dict[str, Any], deviations: list
         Refused: the service does not do this.
     """
     if "rtifact" in request["query"]:
-        raise Refused(400, "this server has no artifacts")
+        operation = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
+        assert operation is not None
+        try:
+            return backend.artifacts.answer(url, operation[1], request.get("variables") or {})
+        except LookupError as error:
+            raise Refused(400, str(error)) from None
     try:
         document = graphql.parse(request["query"])
         errors = graphql.validate(SCHEMA, document)
@@ -150,9 +157,11 @@ class Root:
             run.summary = json.loads(input["summaryMetrics"])
         if input.get("state") or input.get("host") or run.state == "pending":
             run.state = input.get("state") or "running"
-        # The SDK names the host when it starts a run, not when it updates one; it sends again what was not
+        # The host is named when a run starts; in an update only after a second `wandb.init()`, with the id,
+        # which a start has only where the SDK has asked for it, to resume. It sends again what was not
         # answered in time, as on a busy machine.
-        if input.get("host") and input != run.begun_by:
+        is_start = input.get("host") and (not input.get("id") or run.resuming)
+        if is_start and input != run.begun_by:
             run.begun_by = input
             backend.begin_run(run)
         told: dict[str, Any] = {"serverMessages": []}
@@ -197,6 +206,9 @@ def _project(backend: Backend, entity: str, name: str) -> dict[str, Any]:
         run = backend.runs.get((entity, here, name))
         return None if run is None else _run(backend, run)
 
+    def sweeps() -> list[Sweep]:
+        return [each for each in backend.sweeps.values() if (each.entity, each.project) == (entity, here)]
+
     def sweep(info: Any, sweepName: str) -> Any:
         sweep = backend.sweeps.get(sweepName)
         return None if sweep is None else _sweep(backend, sweep)
@@ -215,18 +227,25 @@ def _project(backend: Backend, entity: str, name: str) -> dict[str, Any]:
             backend, found(filters), after, first
         ),
         "sweep": sweep,
+        "totalSweeps": lambda info: len(sweeps()),
+        "sweeps": lambda info, filters=None, after=None, first=None: _connection(
+            backend, sweeps(), after, first
+        ),
     }
 
 
-def _connection(backend: Backend, runs: list[Run], after: str | None, first: int | None) -> Any:
+def _connection(backend: Backend, nodes: Sequence[Run | Sweep], after: str | None, first: int | None) -> Any:
     begin = int(after or 0)
     end = begin + (first or 50)
     edges = [
-        {"node": _run(backend, run), "cursor": str(number)}
-        for number, run in enumerate(runs[begin:end], start=begin + 1)
+        {
+            "node": _sweep(backend, node) if isinstance(node, Sweep) else _run(backend, node),
+            "cursor": str(number),
+        }
+        for number, node in enumerate(nodes[begin:end], start=begin + 1)
     ]
-    page = {"endCursor": str(min(end, len(runs))), "hasNextPage": end < len(runs)}
-    return {"edges": edges, "pageInfo": page, "totalCount": len(runs)}
+    page = {"endCursor": str(min(end, len(nodes))), "hasNextPage": end < len(nodes)}
+    return {"edges": edges, "pageInfo": page, "totalCount": len(nodes)}
 
 
 def _run(backend: Backend, run: Run) -> dict[str, Any]:

@@ -126,6 +126,9 @@ def _handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             request: Any = json.loads(body) if self.path.startswith(("/graphql", "/files/")) else None
+            if self.path.startswith("/artifact/"):
+                self._serve_artifact(body)
+                return
             operation = _operation(self.path, request)
             with server.backend.lock:
                 server.requests[operation] += 1
@@ -138,6 +141,18 @@ def _handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._fail(fault)
             else:
                 self._reply(status, answer)
+
+        def _serve_artifact(self, body: bytes) -> None:
+            with server.backend.lock:
+                if self.command == "GET":
+                    body = server.backend.artifacts.download(self.path)
+                else:
+                    server.backend.artifacts.upload(self.path, body)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body) if self.command == "GET" else 0))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
 
         def _answer(self, operation: str, request: Any) -> tuple[int, Any]:
             given = base64.b64decode((self.headers.get("Authorization") or "Basic ").partition(" ")[2])

@@ -5,7 +5,6 @@ Everything above it is ordinary training code that knows nothing about sweeps.
 """
 
 import csv
-import importlib
 import json
 import math
 import os
@@ -16,6 +15,8 @@ from collections import Counter
 from typing import Any
 
 import wandb
+
+from dysweep import instantiate
 
 Row = list[float]
 Example = tuple[Row, str]  # the features and the label
@@ -229,13 +230,6 @@ def standardized(examples: list[Example], reference: list[Example]) -> list[Exam
     return result
 
 
-def build_model(class_path: str, init_args: dict[str, Any]) -> Classifier:
-    """Import the class with this dotted name and create it with these arguments."""
-    module_name, _, class_name = class_path.rpartition(".")
-    model: Classifier = getattr(importlib.import_module(module_name), class_name)(**init_args)
-    return model
-
-
 def accuracy_of(model: Classifier, examples: list[Example]) -> float:
     """Return the share of examples for which the model predicts the right label."""
     return sum(model.predict(row) == label for row, label in examples) / len(examples)
@@ -254,7 +248,7 @@ def main(config: dict[str, Any], checkpoint_dir: pathlib.Path) -> float:
     An interrupted run that is called again with the same folder continues after its last saved epoch.
     """
     train, test = load_data(config["data"], config["seed"])
-    model = build_model(config["model"]["class_path"], config["model"]["init_args"])
+    model: Classifier = instantiate(config["model"])
 
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoint_dir / "state.json"

@@ -1,0 +1,256 @@
+"""What each command does, from its settings to its exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dysweep import parallel
+from dysweep.arguments import additional_arguments, agent_command, commented, launched_command
+from dysweep.creation import create_and_describe, location_of, preview
+from dysweep.debugging import debug
+from dysweep.directory.location import Location
+from dysweep.directory.runs import RESUMABLE, State
+from dysweep.directory.sweep import SweepDirectory
+from dysweep.errors import ConfigError, Preempted
+from dysweep.files import user_path
+from dysweep.launch.options import LaunchOptions
+from dysweep.launch.start import are_left, warn_of_other_versions
+from dysweep.launch.start import launch as launch_agents
+from dysweep.launch.start import stop as stop_agents
+from dysweep.log import say
+from dysweep.options import Options, StatusOptions
+from dysweep.settings import ResumableSweepConfig, read_settings, wandb_command
+from dysweep.text import counted, short_path
+from dysweep.views.preview import Preview
+from dysweep.views.status import SweepStatus, last_log, read_status, sweeps_below
+
+_SHOWN_CONFIGS = 3
+
+
+def create(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
+    config = read_settings(None, settings)
+    if options.print_config:
+        print(commented(settings), end="")
+        return 0
+    if options.dry_run:
+        return _dry_run(preview(config), options.dry_run_dir, options.limit)
+    for name in ("dry_run_dir", "limit"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name}: it needs --dry_run")
+    sweep_id = create_and_describe(config)
+    say(f"next:  {agent_command(options, additional, config, sweep_id)}")
+    print(sweep_id)
+    return 0
+
+
+def launch(where: LaunchOptions, options: Options, additional: list[str], settings: dict[str, Any]) -> int:
+    config = read_settings(None, settings)
+    if where.stop is not None:
+        if where != LaunchOptions(stop=where.stop, yes=where.yes) or config.sweep_id is not None:
+            raise ConfigError("--stop: it takes the sweep's id, --yes, and the options that say where it is")
+        stop_agents(location_of(config).find(where.stop), lambda what: where.yes or _confirmed(what))
+        return 0
+    if where.yes:
+        raise ConfigError("--yes: it needs --stop")
+    seconds = config.grace + _seconds_to_end(options, config, additional)
+    here = location_of(config)
+    directory: SweepDirectory | None = None
+
+    def sweep() -> SweepDirectory:
+        nonlocal directory
+        sweep_id = config.sweep_id or create_and_describe(config)
+        directory = parallel.find(replace(config, sweep_id=sweep_id))
+        return directory
+
+    launch_agents(
+        where,
+        config.sweep_id and here.address_of(config.sweep_id).sweep_id,
+        lambda sweep_id: launched_command(options, additional, config, sweep_id),
+        seconds,
+        lambda sweep_id: here.directory(sweep_id).path,
+        sweep,
+    )
+    if where.wait and directory is not None:
+        from dysweep.views import screen
+
+        found = directory
+        try:
+            screen.watch(lambda: read_status(found, config.max_attempts), lambda status: not are_left(found))
+        except KeyboardInterrupt:
+            say(f"the agents continue; to stop them: dysweep_launch --stop {found.sweep.sweep_id}")
+            return 128 + signal.SIGINT
+    return 0
+
+
+def _seconds_to_end(options: Options, config: ResumableSweepConfig, additional: list[str]) -> float:
+    """Return how long an agent takes to stop after its grace; check the job without importing a function."""
+    from dysweep.agents.jobs import job_of
+
+    arguments = additional_arguments(additional)
+    if config.command is None and not config.isolate and config.package and config.function:
+        return 0.0
+    if config.command is None and not (config.package and config.function):
+        if not wandb_command(config):
+            raise ConfigError("--package: say what is executed: --package and --function, or --command")
+        if options.config is None:
+            raise ConfigError("-c: agents read the command from that file; give it, or --command")
+    return job_of(config, None, arguments).seconds_to_end
+
+
+def _confirmed(what: str) -> bool:
+    try:
+        return input(f"{what}? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        raise ConfigError("--stop: nobody is here to be asked; --yes stops them without asking") from None
+
+
+def _dry_run(seen: Preview, folder: str | None, limit: int | None) -> int:
+    from dysweep.views import screen
+
+    screen.show(screen.preview(seen, limit or _SHOWN_CONFIGS))
+    seen.warn()
+    if folder is not None:
+        say(f"{seen.write_configs(Path(folder), limit)} configs in {folder}")
+    return 0
+
+
+def sync(settings: dict[str, Any]) -> int:
+    print(parallel.dysweep_sync(settings))
+    return 0
+
+
+def status(options: StatusOptions, config: ResumableSweepConfig) -> int:
+    if options.check is not None:
+        return _check(options, config)
+    if config.sweep_id is None:
+        one_only = [
+            name for name in ("runs", "json", "csv", "html", "watch", "log") if getattr(options, name)
+        ]
+        if config.custom_checkpoint_dir is not None:
+            one_only.append("custom_checkpoint_dir")
+        if one_only:
+            raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
+        from dysweep.views import screen
+
+        screen.show(screen.sweeps(sweeps_below(user_path(config.default_root_dir), config.max_attempts)))
+        return 0
+    where = Location(config.default_root_dir, config.custom_checkpoint_dir, None, None, online=False)
+    directory = where.find_to_read(config.sweep_id)
+    if options.log is not None:
+        sys.stdout.write(last_log(directory, options.log, options.raw))
+        return 0
+    if options.raw:
+        raise ConfigError("--raw: it needs --log")
+    if options.metric is not None and options.html is None:
+        raise ConfigError("--metric: it needs --html")
+    details = bool(options.runs or options.json or options.csv or options.html)
+    return _show_status(options, lambda: read_status(directory, config.max_attempts, details))
+
+
+def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
+    if (options, config) != (StatusOptions(check=options.check), ResumableSweepConfig()):
+        raise ConfigError("--check: it takes nothing but a folder, and looks at no sweep")
+    from dysweep.directory.probe import probe
+    from dysweep.views import screen
+
+    findings = probe(user_path(options.check or "."))
+    screen.show(screen.findings(findings))
+    return 0 if all(finding.given for finding in findings if finding.needed) else 1
+
+
+def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int:
+    if options.json:
+        print(look().to_json())
+    elif options.csv is not None:
+        _write("--csv", options.csv, look().to_csv())
+    elif options.html is not None:
+        from dysweep.views.report import report
+
+        _write("--html", options.html, report(look(), options.metric))
+    else:
+        from dysweep.views import screen
+
+        if options.watch:
+            screen.watch(look)
+        else:
+            drawn = look()
+            screen.show(screen.runs(drawn) if options.runs else screen.sweep(drawn))
+    return 0
+
+
+def _write(option: str, path: str, text: str) -> None:
+    if path == "-":
+        print(text, end="")
+        return
+    try:
+        user_path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    except OSError as error:
+        raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
+
+
+def run_resume(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
+    config = read_settings(None, settings)
+    arguments = additional_arguments(additional)
+    warn_of_other_versions()
+    if options.debug is not None:
+        return debug(config, options.debug, options.checkpoint_dir, arguments)
+    if options.checkpoint_dir is not None:
+        raise ConfigError("--checkpoint_dir: it needs --debug; a sweep's runs have folders of their own")
+    job = parallel.prepare(config, None, arguments)
+    if config.sweep_id is None:
+        if config.resume or config.rerun is not None or config.rerun_id is not None:
+            raise ConfigError("sweep_id: missing; resume and rerun need the sweep (--sweep_id ID)")
+        if config.base_config is None and config.sweep_configuration is None:
+            raise ConfigError(
+                "sweep_id: missing; say which sweep to work on (--sweep_id ID), or make one (-c FILE)"
+            )
+        config = replace(config, sweep_id=create_and_describe(config))
+    finished = others = 0
+    command = agent_command(options, additional, config, config.sweep_id or "")
+    directory = parallel.find(config)
+    try:
+        for result in parallel.work(config, directory, job):
+            if result.outcome is State.FINISHED:
+                finished += 1
+            else:
+                others += 1
+    except Preempted as stopped:
+        say(f"stopped by signal {stopped.signum}; to resume: {command} --resume")
+        return 128 + stopped.signum
+    finally:
+        if finished + others:
+            lost = f", {others} not" if others else ""
+            say(f"{counted(finished, 'run')} finished{lost}; results in {short_path(directory.path)}")
+    again = config.resume or config.rerun is not None
+    if not finished + others:
+        none_left = "no run to resume" if config.resume else "no run to rerun"
+        say(none_left if again else "no run was left to execute")
+    if config.rerun_id is None and (others or not finished or config.count is None):
+        _tell_what_is_left(
+            directory, config, command
+        )  # not after each of many agents that execute a run or two
+    return 1 if others else 0
+
+
+def _tell_what_is_left(directory: SweepDirectory, config: ResumableSweepConfig, command: str) -> None:
+    """Name what is left when an agent ends: other agents' runs included."""
+    shown = read_status(directory, config.max_attempts, details=False)
+    for problem in shown.damaged:
+        say(problem)
+    given_up = Counter(run.state for run in shown.runs if run.set_aside)
+    counts = Counter(run.state for run in shown.runs if run.state in RESUMABLE and not run.set_aside)
+    lost = ", ".join(f"{counts[state]} {state}" for state in RESUMABLE if counts[state])
+    if lost:
+        say(f"in the whole sweep: {lost}; to resume: {command} --resume")
+    if shown.counts.get(State.PENDING) and (config.resume or config.rerun is not None):
+        say(f"in the whole sweep: {shown.counts[State.PENDING]} not started; to start them: {command}")
+    if given_up:
+        many = f"{sum(given_up.values())} given up after {config.max_attempts} failed attempts or more"
+        which = next(iter(given_up)) if len(given_up) == 1 else "all"
+        say(f"in the whole sweep: {many}; to rerun: {command} --rerun {which}")

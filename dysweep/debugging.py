@@ -1,0 +1,98 @@
+"""One configuration of a sweep, executed without a record and without W&B."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dysweep.creation import location_of, preview
+from dysweep.current import in_environment
+from dysweep.errors import ConfigError
+from dysweep.files import replace_json, user_path
+from dysweep.language.points import Grid
+from dysweep.language.space import Space
+from dysweep.log import say
+from dysweep.settings import ResumableSweepConfig
+from dysweep.text import short
+
+
+def debug(
+    config: ResumableSweepConfig, which: str, checkpoint_dir: str | None, arguments: Mapping[str, Any]
+) -> int:
+    """Execute one configuration here and now: nothing is recorded, and W&B is disabled.
+
+    Where there is a terminal, an exception of the function ends in Python's debugger.
+
+    Args:
+        config: the settings, with the sweep's id, or with what describes a sweep that is yet to be created.
+        which: a run's id, or the place of a point of the grid, 1 for the first.
+        checkpoint_dir: the folder that the function gets; a temporary one by default.
+        arguments: further keyword arguments of the function.
+
+    Returns:
+        the exit code: 0 if it finished.
+
+    Raises:
+        ConfigError: the place is out of range, or neither a function nor a command is given.
+        NotFoundError: the sweep or run is not found.
+    """
+    from dysweep.agents.function_job import traceback_of, users_part
+    from dysweep.agents.isolated_job import IsolatedJob
+    from dysweep.agents.jobs import job_of
+
+    space, assignment, tree = _point(config, which)
+    job = job_of(replace(config, isolate=False), None, arguments)
+    assert not isinstance(job, IsolatedJob)  # a debugger has to be in this process
+    job.check()
+    say(f"{which}: {short(assignment)}")
+    with TemporaryDirectory(prefix="dysweep-debug-") as folder:
+        run_dir = Path(folder)
+        replace_json(run_dir / "run_config.json", tree)
+        place = run_dir / "checkpoint" if checkpoint_dir is None else user_path(checkpoint_dir)
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            with in_environment({"WANDB_MODE": "disabled"}):
+                return job.debug(run_dir, place, tree, space, assignment)
+        except Exception as error:
+            frames = users_part(error)
+            say(traceback_of(error.with_traceback(frames)).rstrip("\n") if frames else str(error))
+            if frames is not None and sys.stdin.isatty() and sys.stdout.isatty():
+                import pdb
+
+                pdb.post_mortem(frames)
+            return 1
+
+
+def _point(config: ResumableSweepConfig, which: str) -> tuple[Space, dict[str, Any], dict[str, Any]]:
+    """Return the sweep's space, and a point's assignment and config."""
+    if config.sweep_id is None:
+        seen = preview(config)
+        assignment = _assignment(seen.grid, which)
+        return seen.definition.space, assignment, seen.config(assignment)
+    directory = location_of(config).find(config.sweep_id)
+    sweep = directory.sweep
+    if which.isdecimal() and which not in directory.run_ids():
+        by_grid = sweep.sweep_configuration["method"] == "grid"
+        grid = Grid.of(sweep.compiled, sweep.sweep_configuration) if by_grid else None
+        assignment = _assignment(grid, which)
+    else:
+        run = directory.run(which)
+        assignment = run.record()["assignment"]
+        if (kept := run.config()) is not None:
+            return sweep.compiled, assignment, kept
+    tree = sweep.compiled.resolve(sweep.base_config, assignment, config.allow_eval)
+    return sweep.compiled, assignment, tree
+
+
+def _assignment(grid: Grid | None, which: str) -> dict[str, Any]:
+    if not which.isdecimal():
+        raise ConfigError(f"--debug: {which!r}: without a sweep, give the place of a point, 1 for the first")
+    if grid is None:
+        raise ConfigError("--debug: only a grid has places; give the id of a run")
+    if not 1 <= int(which) <= grid.size:
+        raise ConfigError(f"--debug: {which} is out of range; the grid has the points 1 to {grid.size}")
+    return grid.assignment(int(which) - 1)

@@ -1,0 +1,1 @@
+"""Agents started on a SLURM cluster or on this machine; the sweep's directory coordinates them."""
