@@ -114,6 +114,8 @@ class Lab:
         """End a node's daemon, as when its network is gone: what it runs lives on."""
         self._daemons[node].kill()
         self._daemons[node].wait()
+        # As the controller does by itself when the node has been silent for long enough.
+        self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=silent")
 
     def _daemon(self, name, *command, host=None):
         if host is not None:  # a host name of its own, and that it is this machine

@@ -171,11 +171,11 @@ def test_a_cancelled_job_stays_cancelled_and_another_agent_takes_its_run(cluster
 
 
 def test_both_lives_of_a_job_whose_node_has_failed_do_not_overlap(cluster):
-    agents = cluster(2, 100, 0.4, "--agents", "2")
+    agents = cluster(2, 150, 0.2, "--agents", "2")
     host = agents.is_under_way(steps=5).host
     agents.lab.kill_node(host)
     try:
-        agents.end(2, 100)
+        agents.end(2, 150)
         assert "another process has taken it over" in agents.output()
     finally:
         agents.lab.start_node(host)
