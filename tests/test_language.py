@@ -244,15 +244,12 @@ def test_a_space_is_pure_total_and_survives_json(parameters, base, data):
 
 @every_space
 @given(st.lists(TREES, min_size=1, max_size=5, unique_by=lambda value: json.dumps(value, sort_keys=True)))
-def test_decoding_gives_the_declared_value_and_its_place(values):
+def test_decoding_gives_the_declared_value(values):
     for node in (swept(*values), aliased(values)):
         [parameter] = Space.compile({"p": node}).swept
         for index, value in enumerate(values):
             sent = parameter.encode(index)
-            placed = parameter.decode(json.loads(json.dumps(sent)))
-            assert placed.value == value
-            if values.count(value) == 1:
-                assert placed.path == ("sweep_configuration", "p", "values", index)
+            assert values[parameter.index_of(json.loads(json.dumps(sent)))] == value
 
 
 WORDS = st.sampled_from(

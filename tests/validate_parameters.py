@@ -62,8 +62,8 @@ def check(name, parameters):
             break
         runs.append(SweepRun(name=f"run{len(runs)}", config=chosen.config, state="finished"))
         for parameter in space.swept:
-            value = parameter.decode(chosen.config[parameter.name]["value"]).value
-            assert not parameter.values or any(value is each for each in parameter.values), name
+            sent = chosen.config[parameter.name]["value"]
+            assert not parameter.values or parameter.index_of(sent) is not None, name
     return len(runs)
 
 

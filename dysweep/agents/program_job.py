@@ -286,14 +286,12 @@ def _as_word(value: Any) -> str:
 
 def _swept(space: Space, assignment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the swept settings by their paths; where a label stands for a scalar, the scalar."""
+    settings = space.settings(assignment)
     found = {}
-    for parameter in space.swept:
-        label = assignment[parameter.name]
-        value = parameter.decode(label).value
-        path = parameter.path[len(space.path) :]
+    for parameter, path, value in space.places(assignment):
         is_plain = all(isinstance(key, str) and not key.startswith("dy__") for key in path)
         name = ".".join(map(str, path)) if is_plain else parameter.name
-        found[name] = label if isinstance(value, (dict, list)) else value
+        found[name] = settings[parameter.name] if isinstance(value, (dict, list)) else value
     return found
 
 

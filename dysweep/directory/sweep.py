@@ -39,6 +39,7 @@ from dysweep.directory.liveness import now
 from dysweep.directory.runs import Attempt, RunDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.files import publish_json, read_json, replace_json, sync_directory
+from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.space import Space
 
 logger = logging.getLogger("dysweep")
@@ -126,8 +127,9 @@ class Sweep:
 
     @property
     def flat_configuration(self) -> dict[str, Any]:
-        """W&B's sweep configuration, with the flat parameters."""
-        return {**self.sweep_configuration, "parameters": self.compiled.parameters}
+        """W&B's sweep configuration, with the flat parameters, and without the words that are not W&B's."""
+        words = {key: value for key, value in self.sweep_configuration.items() if key not in ROOT_WORDS}
+        return {**words, "parameters": self.compiled.parameters}
 
     @classmethod
     def from_stored(cls, stored: Any) -> Sweep:

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError, misspelt
+from dysweep.language.nodes import sweep_nodes
+from dysweep.language.parameter import wandb_part
 from dysweep.language.space import Space
 from dysweep.language.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, TreePath, describe, format_path
 
@@ -53,7 +55,9 @@ class _Fit:
         self.added: list[TreePath] = []
         self.replaced: list[tuple[TreePath, Any]] = []
         self.resolved: list[tuple[TreePath, str]] = []
-        self.written = {parameter.path: set(_keys(parameter.node)) for parameter in space.swept}
+        self.written = {
+            node.path: set(_keys(wandb_part(node.spec))) for node in sweep_nodes(space.tree, space.path)
+        }
         self.space = space
         self.inside_node = False
 
@@ -106,12 +110,12 @@ class _Fit:
 
     def _walk_node(self, node: dict[str, Any], base: Any, path: TreePath) -> None:
         walk = self._walk_entries if path[-1] == UPSERT else self.walk
-        self.inside_node = True
+        was_inside, self.inside_node = self.inside_node, True
         for index, value in enumerate(node.get("values", [])):
             walk(value, base, (*path, "values", index))
         if "value" in node:
             walk(node["value"], base, (*path, "value"))
-        self.inside_node = False
+        self.inside_node = was_inside
 
     def _walk_mapping(self, patch: dict[str, Any], base: Any, path: TreePath) -> None:
         self._refuse_ways_of_wandb(patch, base, path)

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dysweep.errors import ConfigError, LanguageError, misspelt
+from dysweep.errors import ConfigError, LanguageError, closest, misspelt
 from dysweep.files import load_file
 from dysweep.language.base_fit import check_fit
+from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.space import Space
-from dysweep.language.tree import copy_tree, describe, format_path, is_word
+from dysweep.language.tree import GROUP, copy_tree, describe, format_key, format_path, is_word
 from dysweep.language.upsert import carries_code, is_plain
 from dysweep.language.wandb_rules import check_configuration, check_parameter
 from dysweep.limits import check_size
@@ -65,9 +66,15 @@ def define(
     base = _tree(base_config, "base_config")
     described, path = _described(sweep_configuration, settings, base)
     check_configuration(described, mode)
-    space = Space.compile(described["parameters"], path)
-    for parameter in space.swept:
+    method, exclude = described["method"], described.get("sweep_exclude", ())
+    space = Space.compile(described["parameters"], path, method, exclude)
+    for parameter in space.flat:
         check_parameter(parameter, mode)
+        if parameter.is_repeat and method != "grid":
+            raise LanguageError(
+                f"{format_path(parameter.path)}.sweep_repeats",
+                "W&B cannot repeat what it draws; choose method: grid",
+            )
     if not space.swept:
         raise LanguageError(
             format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
@@ -108,7 +115,11 @@ def _described(
             instead = [key for key in given if misspelt(key, ["parameters"])]
             hint = f"; did you mean it by {instead[0]!r}?" if instead else ", which holds what is swept"
             raise ConfigError(f"sweep_configuration: `method` is set without `parameters`{hint}")
-        described = {"parameters": given}
+        words = {key: given.pop(key) for key in ROOT_WORDS if key in given}
+        for key in given:
+            if key.startswith("sweep_") and not key.startswith(GROUP) and key not in base:
+                raise ConfigError(f"{format_key(path[0], key)}: unknown word{closest(key, ROOT_WORDS)}")
+        described = {"parameters": given, **words}
     if isinstance(described.get("metric"), str):
         raise ConfigError("sweep_configuration.metric: write it as {name: loss, goal: minimize}")
     for key, (setting, value) in settings.items():
@@ -150,9 +161,11 @@ def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval
         )
         return
     space.resolve(base_config, space.example, allow_eval)
-    for parameter in space.swept:
+    for parameter in space.flat:
         in_place = not any(is_word(key) for key in parameter.path)
         for index, value in enumerate(parameter.values):
-            if index == 0 or (in_place and is_plain(value)):
+            if index == 0 and parameter.within is None:
+                continue
+            if not parameter.zipped and in_place and is_plain(value):
                 continue  # a number or text replaces what is there, whatever that is
-            space.resolve(base_config, {**space.example, parameter.name: parameter.encode(index)}, allow_eval)
+            space.check_value(base_config, parameter, index, allow_eval)

@@ -13,7 +13,8 @@ from typing import Any
 
 from dysweep.errors import ConfigError, closest, text_of
 from dysweep.language import evaluate
-from dysweep.language.space import TAKEN_BY_WANDB, Space
+from dysweep.language.flat import TAKEN_BY_WANDB
+from dysweep.language.space import Space
 from dysweep.text import short_value
 
 logger = logging.getLogger("dysweep")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import logging
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError, closest
+from dysweep.language.axes import axis_of_range
+from dysweep.language.labels import alias_labels, flow, lookup_key, made_labels, scalar_text
+from dysweep.language.nodes import OWN_WORDS, WANDB_WORDS, Node
 from dysweep.language.tree import TreePath, copy_tree, format_key, format_path
-from dysweep.language.upsert import Placed
 
 logger = logging.getLogger("dysweep")
 
-WANDB_WORDS = frozenset(
-    ["value", "values", "distribution", "min", "max", "mu", "sigma", "q", "probabilities"]
-)
-OWN_WORDS = frozenset(["sweep", "sweep_alias", "sweep_identifier"])
-_MADE_LABEL_LENGTH = 48
-_LARGEST_EXACT = 2**53  # JSON's readers may keep numbers in 64-bit floats
+_MOST_ALTERNATIVES = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,15 +27,32 @@ class Parameter:
 
     Args:
         name: what W&B calls it.
-        path: where its sweep node is below `parameters`.
+        path: where its sweep node is below `parameters`; of several, the first.
         node: W&B's description of it, with the values as written in the YAML.
         labels: for every value the text that W&B gets for it, or None where it gets the value itself.
+        zipped: the other sweep nodes that advance with it (`sweep_zip`).
+        within: the parameter that it depends on, by its place in `Space.flat`, and with which of its values
+            it is swept; None if it always is.
+        is_repeat: whether its values repeat the points (`sweep_repeats`).
+        in_full: whether W&B gets the values of its range one by one.
+        picks: where W&B gets one parameter for several: for each value, the places of those in `Space.flat`
+            that it sets, with the place of the value.
     """
 
     name: str
     path: TreePath
     node: dict[str, Any]
     labels: tuple[str | None, ...]
+    zipped: tuple[TreePath, ...] = ()
+    within: tuple[int, int] | None = None
+    is_repeat: bool = False
+    in_full: bool = False
+    picks: tuple[Mapping[int, int], ...] = ()
+
+    @property
+    def paths(self) -> tuple[TreePath, ...]:
+        """Where its sweep nodes are."""
+        return (self.path, *self.zipped)
 
     @property
     def values(self) -> list[Any]:
@@ -52,46 +65,66 @@ class Parameter:
             else []
         )
 
+    @cached_property
+    def size(self) -> int:
+        """The number of its values.
+
+        Raises:
+            LanguageError: they are infinitely many.
+        """
+        return len(self.values) if self.values else axis_of_range(self.node, self.path).size
+
     def encode(self, index: int) -> Any:
         """Return what W&B gets for the value with this index."""
+        if not self.values:
+            return axis_of_range(self.node, self.path).value(index)
         label = self.labels[index]
         return self.values[index] if label is None else label
 
-    def decode(self, sent: Any) -> Placed:
-        """Turn what W&B chose back into the declared value, with its place in the YAML.
+    @property
+    def first(self) -> Any:
+        """What W&B gets for the first value, or a value that it could draw."""
+        return self.encode(0) if self.values else self.node.get("min", self.node.get("mu", 1))
+
+    def index_of(self, sent: Any) -> int | None:
+        """Return the index of the declared value that W&B chose.
 
         Args:
             sent: an alias, or a raw value, perhaps with another type of number than was declared.
 
         Returns:
-            the declared value; a value that was not declared is taken as it is.
+            None for a value that was not declared.
         """
-        index = self._indices.get(_lookup_key(sent))
+        index = self._indices.get(lookup_key(sent))
         if index is None and self._has_labels_only and not isinstance(sent, (dict, list)):
-            index = self._indices.get(("text", _scalar_text(sent)))
-        if index is None:
-            return Placed(sent, self.path)
-        place: TreePath = ("values", index) if "values" in self.node else ("value",)
-        return Placed(self.values[index], (*self.path, *place))
+            index = self._indices.get(("text", scalar_text(sent)))
+        return index
 
     def to_wandb(self) -> dict[str, Any]:
-        """Return the parameter as a W&B sweep configuration wants it."""
-        described = copy_tree(self.node, self.path)
+        """Return the parameter as a W&B sweep configuration wants it.
+
+        Raises:
+            LanguageError: it has too many values to be written out.
+        """
+        if self.in_full:
+            check_alternatives(self.size, self.path)
+            return {"values": [self.encode(index) for index in range(self.size)]}
+        described = dict(self.node)
         sent = [self.encode(index) for index in range(len(self.values))]
         if "values" in described:
             described["values"] = sent
         elif "value" in described:
             described["value"] = sent[0]
-        return described  # type: ignore[no-any-return]
+        return copy_tree(described, self.path)  # type: ignore[no-any-return]
 
     @property
     def same_values(self) -> list[str]:
         """The first values that W&B cannot tell apart, as 1 and 1.0, as they are written."""
         places: dict[Any, list[int]] = {}
         for index in range(len(self.values)):
-            places.setdefault(_lookup_key(self.encode(index)), []).append(index)
+            places.setdefault(lookup_key(self.encode(index)), []).append(index)
         same = next((found for found in places.values() if len(found) > 1), [])
-        return [_flow(self.values[index]) for index in same]
+        return [flow(self.values[index]) for index in same]
 
     @cached_property
     def _has_labels_only(self) -> bool:
@@ -101,29 +134,50 @@ class Parameter:
     def _indices(self) -> dict[Any, int]:
         indices: dict[Any, int] = {}
         for index in range(len(self.values)):
-            indices.setdefault(_lookup_key(self.encode(index)), index)
+            indices.setdefault(lookup_key(self.encode(index)), index)
         return indices
 
 
-def numbered(text: str, taken: set[str]) -> str:
-    number = 2
-    while f"{text} ({number})" in taken:
-        number += 1
-    return f"{text} ({number})"
+def check_alternatives(count: int, path: TreePath) -> None:
+    """Check that one parameter does not become too large for W&B.
+
+    Raises:
+        LanguageError: it does.
+    """
+    if count > _MOST_ALTERNATIVES:
+        raise LanguageError(
+            format_path(path),
+            f"{count} alternatives in one parameter, at most {_MOST_ALTERNATIVES} can be written out; "
+            "make inner parameters outer ones, or choose method: random",
+        )
 
 
-def wandb_part(node: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in node.items() if key not in OWN_WORDS}
+def wandb_part(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a sweep node is W&B's description of the parameter."""
+    if "sweep_repeats" in spec:
+        repeats = spec["sweep_repeats"]
+        return {"values": list(range(repeats)) if isinstance(repeats, int) else list(repeats)}
+    return {key: value for key, value in spec.items() if key not in OWN_WORDS}
 
 
-def make_parameter(name: str, path: TreePath, node: dict[str, Any]) -> Parameter:
-    described = wandb_part(node)
-    where = format_path(path)
+def check_node(node: Node) -> None:
+    """Check the words of a sweep node.
+
+    Raises:
+        LanguageError: it is malformed.
+    """
+    if "sweep_repeats" in node.spec:
+        _check_repeats(node)
+        return
+    described = wandb_part(node.spec)
+    where = format_path(node.path)
     if not described:
         raise LanguageError(where, "a sweep node needs `values`, or `min` and `max`, or a `distribution`")
     words = sorted(WANDB_WORDS | OWN_WORDS)
     for key in described:
-        if key not in WANDB_WORDS and difflib.get_close_matches(key, words, n=1):
+        if key not in WANDB_WORDS and (
+            key.startswith("sweep_") or difflib.get_close_matches(key, words, n=1)
+        ):
             raise LanguageError(
                 format_key(where, str(key)), f"unknown key of a sweep node{closest(key, words)}"
             )
@@ -140,84 +194,45 @@ def make_parameter(name: str, path: TreePath, node: dict[str, Any]) -> Parameter
             f"{where}.probabilities",
             f"{len(probabilities)} probabilities for {len(values)} values; give one for each",
         )
-    aliases = node.get("sweep_alias")
-    return Parameter(
-        name,
-        path,
-        described,
-        _made_labels(values) if aliases is None else _alias_labels(aliases, node, where),
+
+
+def _check_repeats(node: Node) -> None:
+    repeats, where = node.spec["sweep_repeats"], f"{format_path(node.path)}.sweep_repeats"
+    if beside := sorted(node.spec.keys() - {"sweep", "sweep_repeats", "sweep_identifier"}):
+        raise LanguageError(where, f"takes the place of `values`; leave out {', '.join(beside)}")
+    if node.parent is not None:
+        raise LanguageError(
+            where, "counts whole runs, so it cannot stand inside the values of another node; put it outside"
+        )
+    is_number = type(repeats) is int and repeats >= 1
+    are_seeds = (
+        isinstance(repeats, list)
+        and all(type(each) is int for each in repeats)
+        and 0 < len(repeats) == len(set(repeats))
     )
-
-
-def _alias_labels(aliases: Any, node: dict[str, Any], where: str) -> tuple[str, ...]:
-    where += ".sweep_alias"
-    if "values" not in node:
-        raise LanguageError(where, "sweep_alias needs `values` beside it, one alias for each")
-    if not isinstance(aliases, list):
+    if not is_number and not are_seeds:
         raise LanguageError(
-            where, f"sweep_alias should be a list, one alias for each value, this is {aliases!r}"
+            where, f"a number of 1 or more, or a list of different seeds, is needed, got {flow(repeats)}"
         )
-    if len(aliases) != len(node["values"]):
-        raise LanguageError(
-            where,
-            f"sweep_alias and values differ in length: {len(aliases)} aliases, {len(node['values'])} values",
-        )
-    labels: dict[str, None] = {}
-    for index, alias in enumerate(aliases):
-        if isinstance(alias, (dict, list)):
-            raise LanguageError(f"{where}[{index}]", "an alias is a short text")
-        label = _scalar_text(alias)
-        if label in labels:
-            raise LanguageError(f"{where}[{index}]", f"the alias {label!r} is used twice in this parameter")
-        labels[label] = None
-    return tuple(labels)
 
 
-def _made_labels(values: list[Any]) -> tuple[str | None, ...]:
-    """Build a label for each value that is not a scalar or that JSON may lose: readable, short, unique."""
-    labels: list[str | None] = []
-    taken = {value for value in values if isinstance(value, str)}
-    for value in values:
-        if not isinstance(value, (dict, list)) and _is_kept_by_json(value):
-            labels.append(None)
-            continue
-        label = (_flow(value)[1:-1] if isinstance(value, dict) else _flow(value)) or "{}"
-        if len(label) > _MADE_LABEL_LENGTH:
-            digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:6]
-            label = f"{label[: _MADE_LABEL_LENGTH - 8]}..{digest}"
-        if label in taken:
-            label = numbered(label, taken)
-        taken.add(label)
-        labels.append(label)
-    return tuple(labels)
+def labels_of(spec: Mapping[str, Any], path: TreePath) -> tuple[str | None, ...]:
+    """Return for each value of a sweep node the text that W&B gets for it, or None for the value itself.
+
+    Raises:
+        LanguageError: its aliases are not one text for each.
+    """
+    described = wandb_part(spec)
+    aliases = spec.get("sweep_alias")
+    if aliases is not None:
+        count = len(described["values"]) if "values" in described else None
+        return alias_labels(aliases, count, format_path(path))
+    values = described.get("values", [described["value"]] if "value" in described else [])
+    return made_labels([_without_nodes(value) for value in values])
 
 
-def _is_kept_by_json(value: Any) -> bool:
-    """Return whether a scalar comes back from W&B as it was sent."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return not isinstance(value, int) or abs(value) <= _LARGEST_EXACT
-
-
-def _flow(value: Any) -> str:
+def _without_nodes(value: Any) -> Any:
+    """Put a star in the place of what is swept inside of a value."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return _scalar_text(value)
-
-
-def _scalar_text(value: Any) -> str:
-    """Write a scalar as YAML has it: text as it is, true, null, 0.001; and nan, inf, -inf."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _lookup_key(value: Any) -> Any:
-    """Return a key under which 1 and 1.0 are the same, and True and 1 are not."""
-    if isinstance(value, str):
-        return ("text", value)
-    if isinstance(value, (bool, int, float)) or value is None:
-        return (isinstance(value, bool), value)
-    return None
+        return "*" if "sweep" in value else {key: _without_nodes(item) for key, item in value.items()}
+    return [_without_nodes(item) for item in value] if isinstance(value, list) else value

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dysweep.errors import ConfigError, LanguageError
+from dysweep.language.axes import Axis, axis_of_range
 from dysweep.language.parameter import Parameter
+from dysweep.language.shuffle import shuffled
 from dysweep.language.space import Space
 from dysweep.language.tree import format_path
 
@@ -32,11 +34,13 @@ class Grid:
         names: the parameters' names.
         axes: the values that W&B would get, one sequence for each parameter.
         cap: `run_cap`, how many points at most.
+        seed: `sweep_shuffle`, gives the points another order.
     """
 
     names: tuple[str, ...]
     axes: tuple[Axis, ...]
     cap: int | None = None
+    seed: int | None = None
 
     @classmethod
     def of(cls, space: Space, sweep_configuration: Mapping[str, Any]) -> Grid:
@@ -54,38 +58,28 @@ class Grid:
         cap = sweep_configuration.get("run_cap")
         if cap is not None and (type(cap) is not int or cap < 1):
             raise ConfigError(f"sweep_configuration.run_cap: {cap!r} must be at least 1")
-        return cls(tuple(p.name for p in space.swept), tuple(map(_axis, space.swept)), cap)
+        names = tuple(parameter.name for parameter in space.swept)
+        seed = sweep_configuration.get("sweep_shuffle")
+        return cls(names, tuple(map(_axis, space.swept)), cap, seed)
 
     @property
     def size(self) -> int:
         """The number of points."""
-        size = math.prod(axis.size for axis in self.axes)
-        return size if self.cap is None else min(size, self.cap)
+        return self._whole if self.cap is None else min(self._whole, self.cap)
+
+    @property
+    def _whole(self) -> int:
+        return math.prod(axis.size for axis in self.axes)
 
     def assignment(self, index: int) -> dict[str, Any]:
         """Return the point with this index, 0 for the first."""
+        if self.seed is not None:
+            index = shuffled(self._whole, self.seed, index)
         chosen = []
         for axis in reversed(self.axes):
             index, position = divmod(index, axis.size)
             chosen.append(axis.value(position))
         return dict(zip(self.names, reversed(chosen), strict=True))
-
-
-@dataclass(frozen=True)
-class Axis:
-    """The values of one parameter: declared ones, or `start + position * step`."""
-
-    size: int
-    declared: tuple[Any, ...] = ()
-    start: float = 0
-    step: float = 1
-
-    def value(self, position: int) -> Any:
-        """Return the value at this position."""
-        if self.declared:
-            return self.declared[position]
-        value = self.start + position * self.step
-        return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _axis(parameter: Parameter) -> Axis:
@@ -97,24 +91,4 @@ def _axis(parameter: Parameter) -> Axis:
     if parameter.values:
         values = tuple(parameter.encode(index) for index in range(len(parameter.values)))
         return Axis(len(values), values)
-    node = parameter.node
-    low: Any = node.get("min")
-    high: Any = node.get("max")
-    step: Any = node.get("q", 1)
-    kind = node.get("distribution", "int_uniform" if type(low) is int and type(high) is int else "uniform")
-    finite = (
-        kind in ("int_uniform", "q_uniform")
-        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high, step))
-        and step > 0
-        and low <= high
-    )
-    if not finite:
-        raise LanguageError(
-            format_path(parameter.path),
-            f"a grid needs finitely many values, and {kind!r} has not; "
-            "give `values`, or whole numbers as min and max",
-        )
-    step = 1 if kind == "int_uniform" else step
-    whole = all(type(n) is int for n in (low, high, step))
-    steps = (high - low) // step if whole else math.floor((high - low) / step + 1e-9)
-    return Axis(int(steps) + 1, (), low, step)
+    return axis_of_range(parameter.node, parameter.path)

@@ -8,35 +8,26 @@ What is in no sweep node is a constant and is upserted as well.
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from dysweep.errors import LanguageError
-from dysweep.language.parameter import OWN_WORDS, WANDB_WORDS, Parameter, make_parameter, numbered, wandb_part
-from dysweep.language.tree import (
-    EVAL,
-    GROUP,
-    INDEX_KEY,
-    INSERT,
-    OPERATIONS,
-    OVERWRITE,
-    REMOVE,
-    UPSERT,
-    TreePath,
-    copy_tree,
-    format_path,
-)
+from dysweep.language.alternatives import Alternatives
+from dysweep.language.exclusion import Exclusion, joint
+from dysweep.language.flat import flat_parameters
+from dysweep.language.labels import flow
+from dysweep.language.nodes import sweep_nodes, warn_of_seeming_nodes
+from dysweep.language.parameter import Parameter, wandb_part
+from dysweep.language.substitute import put_in
+from dysweep.language.tree import TreePath, copy_tree, format_path
 from dysweep.language.upsert import KEEP, Placed, upsert
 from dysweep.limits import check_size
 
 logger = logging.getLogger("dysweep")
-
-TAKEN_BY_WANDB = frozenset(["", "dy_config", "_wandb"])
 
 
 @dataclass(frozen=True)
@@ -45,8 +36,10 @@ class Space:
 
     Args:
         tree: the hierarchical parameters as written.
-        swept: the swept parameters in document order.
+        swept: the parameters that W&B gets.
         path: where the parameters are in the YAML, for messages.
+        flat: the parameters one by one, also those inside the values of others; a grid's may have become one
+            of W&B's together.
 
     Example:
         >>> from dysweep import Space
@@ -61,20 +54,30 @@ class Space:
     tree: dict[str, Any]
     swept: tuple[Parameter, ...]
     path: TreePath = ("sweep_configuration",)
+    flat: tuple[Parameter, ...] = field(default=(), repr=False)
 
     @classmethod
-    def compile(cls, parameters: Mapping[str, Any], path: TreePath = ("sweep_configuration",)) -> Space:
+    def compile(
+        cls,
+        parameters: Mapping[str, Any],
+        path: TreePath = ("sweep_configuration",),
+        method: str = "grid",
+        exclude: Any = (),
+    ) -> Space:
         """Find the swept parameters and name them.
 
         Args:
             parameters: the hierarchical mapping, what is below `parameters` in a W&B sweep configuration.
             path: where it is in the YAML, for messages.
+            method: the sweep's method: of a grid, W&B gets one parameter for a node and those in its values,
+                written out; of others, it gets each.
+            exclude: the points of a grid that are not run (`sweep_exclude`).
 
         Returns:
             the space.
 
         Raises:
-            LanguageError: a sweep node is malformed, or an identifier is used twice.
+            LanguageError: a sweep node is malformed, an identifier is used twice, or nothing is left to run.
 
         Example:
             >>> Space.compile({"net": {"lr": {"sweep": True, "values": [0.1, 0.01]}}}).parameters
@@ -88,20 +91,40 @@ class Space:
                 format_path(path),
                 "the whole `parameters` cannot be one sweep node; put `sweep` below the key to sweep",
             )
-        nodes = list(_sweep_nodes(tree, path))
-        _warn_of_seeming_nodes(tree, path)
-        for found, node in nodes:
-            if node["sweep"] is not True:
+        nodes = sweep_nodes(tree, path)
+        warn_of_seeming_nodes(tree, path)
+        for node in nodes:
+            if node.spec["sweep"] is not True:
                 logger.warning(
                     "%s: `sweep: %s` still marks a sweep; write `sweep: true`, or remove the node",
-                    format_path(found), json.dumps(node["sweep"]),
+                    format_path(node.path), json.dumps(node.spec["sweep"]),
                 )  # fmt: skip
                 break
-        names = _names([(found[len(path) :], node.get("sweep_identifier"), found) for found, node in nodes])
-        swept = tuple(
-            make_parameter(name, found, node) for name, (found, node) in zip(names, nodes, strict=True)
-        )
-        return cls(tree, swept, path)
+        members = flat_parameters(nodes, method)
+        flat = tuple(each.parameter for each in members)
+        where = (*(path[:-1] if path[-1:] == ("parameters",) else path), "sweep_exclude")
+        if method != "grid":
+            if exclude != ():
+                raise LanguageError(format_path(where), "only a grid has points to exclude")
+            return cls(tree, flat, path, flat)
+        alternatives = Alternatives(members)
+        exclusion = Exclusion(members, alternatives, where)
+        joined = exclusion.joined(exclude) if exclude != () else {}
+        for entry in exclusion.without_effect:
+            logger.warning("%s: excludes nothing", format_path(entry))
+        swept = []
+        for place, parameter in enumerate(flat):
+            if place in joined:
+                sent = joined[place]
+            elif parameter.within is not None:
+                sent = None
+            elif alternatives.is_plain(place):
+                sent = parameter
+            else:
+                sent = joint(parameter, alternatives.of(place))
+            if sent is not None:
+                swept.append(sent)
+        return cls(tree, tuple(swept), path, flat)
 
     @cached_property
     def parameters(self) -> dict[str, dict[str, Any]]:
@@ -121,10 +144,7 @@ class Space:
             >>> Space.compile({"lr": {"sweep": True, "min": 0.001, "max": 0.1}}).example
             {'lr': 0.001}
         """
-        return {
-            each.name: each.encode(0) if each.values else each.node.get("min", each.node.get("mu", 1))
-            for each in self.swept
-        }
+        return {each.name: each.first for each in self.swept}
 
     def resolve(
         self, base_config: Mapping[str, Any], assignment: Mapping[str, Any], allow_eval: bool = False
@@ -149,17 +169,122 @@ class Space:
             >>> space.resolve({"seed": 0, "net": {"lr": 1.0}}, {"lr": 0.01})
             {'seed': 0, 'net': {'lr': 0.01}}
         """
-        chosen = {
-            parameter.path: parameter.decode(assignment[parameter.name])
-            for parameter in self.swept
-            if parameter.name in assignment
-        }
-        patch = _substitute(self.tree, self.path, chosen)
+        return self._upsert(base_config, self._choices(assignment), allow_eval)
+
+    def _upsert(
+        self,
+        base_config: Mapping[str, Any],
+        choices: Iterable[tuple[Parameter, int | Placed]],
+        allow_eval: bool,
+    ) -> dict[str, Any]:
+        chosen: dict[TreePath, int | Placed] = {}
+        for parameter, choice in choices:
+            chosen |= dict.fromkeys(parameter.paths, choice)
+        patch = put_in(self.tree, self.path, chosen)
         config: dict[str, Any] = upsert(
             base_config, {} if patch is KEEP else patch, allow_eval=allow_eval, patch_path=self.path
         )
         check_size(config, "the config")
         return config
+
+    def check_value(
+        self, base_config: Mapping[str, Any], parameter: Parameter, index: int, allow_eval: bool
+    ) -> None:
+        """Resolve a config that has one declared value, with the first of all others.
+
+        Args:
+            base_config: the tree that every run starts from.
+            parameter: one of `flat`.
+            index: which of its values.
+            allow_eval: whether code in the space (`dy__eval`) may be run.
+
+        Raises:
+            LanguageError: it does not fit the base.
+        """
+        chosen = {each.name: 0 for each in self.flat if each.values}
+        leading: tuple[int, int] | None = (self.flat.index(parameter), index)
+        while leading is not None:
+            place, index = leading
+            chosen[self.flat[place].name] = index
+            leading = self.flat[place].within
+        choices = [
+            (each, chosen[each.name] if each.values else Placed(each.first, each.path)) for each in self.flat
+        ]
+        self._upsert(base_config, choices, allow_eval)
+
+    def _choices(self, assignment: Mapping[str, Any]) -> Iterator[tuple[Parameter, int | Placed]]:
+        """Return for each flat parameter that is set the place of its value, or a value itself."""
+        for parameter in self.swept:
+            if parameter.name not in assignment:
+                continue
+            sent = assignment[parameter.name]
+            index = parameter.index_of(sent)
+            if not parameter.picks:
+                yield parameter, Placed(sent, parameter.path) if index is None else index
+            elif index is None:
+                raise LanguageError(
+                    format_path(parameter.path), f"{parameter.name!r} has no value {flow(sent)}"
+                )
+            else:
+                for place, picked in parameter.picks[index].items():
+                    yield self.flat[place], picked
+
+    def settings(self, assignment: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the parameters one by one, without those that the assignment does not use.
+
+        Args:
+            assignment: parameter name to the value that W&B chose.
+
+        Returns:
+            for each parameter, also those inside the values of others, its value or alias.
+
+        Example:
+            >>> lr = {"sweep": True, "values": [0.1, 0.01]}
+            >>> optimizer = {"sweep": True, "sweep_alias": ["sgd", "adam"], "values": [{"lr": lr}, {}]}
+            >>> space = Space.compile({"optimizer": optimizer})
+            >>> space.parameters
+            {'optimizer': {'values': ['sgd, lr=0.1', 'sgd, lr=0.01', 'adam']}}
+            >>> space.settings({"optimizer": "sgd, lr=0.01"})
+            {'optimizer': 'sgd', 'sgd.lr': 0.01}
+        """
+        return {
+            each.name: choice.value if isinstance(choice, Placed) else each.encode(choice)
+            for each, choice in self._active(assignment)
+        }
+
+    def places(self, assignment: Mapping[str, Any]) -> Iterator[tuple[Parameter, TreePath, Any]]:
+        """Return where in the config an assignment puts what: parameter, path, declared value."""
+        specs = {node.path: node for node in sweep_nodes(self.tree, self.path)}
+        for parameter, choice in self._active(assignment):
+            for path in parameter.paths:
+                node = specs[path]
+                place: TreePath = node.inside
+                while node.parent is not None:
+                    node = specs[node.parent]
+                    place = (*node.inside, *place)
+                if isinstance(choice, Placed):
+                    value = choice.value
+                elif parameter.zipped:
+                    value = specs[path].spec["values"][choice]
+                else:
+                    value = parameter.values[choice] if parameter.values else parameter.encode(choice)
+                if not (isinstance(value, dict) and "sweep" in value):
+                    yield parameter, place, value
+
+    def _active(self, assignment: Mapping[str, Any]) -> list[tuple[Parameter, int | Placed]]:
+        chosen = {parameter.name: choice for parameter, choice in self._choices(assignment)}
+        return [
+            (each, chosen[each.name])
+            for each in self.flat
+            if each.name in chosen and self._is_active(each, chosen)
+        ]
+
+    def _is_active(self, parameter: Parameter, chosen: Mapping[str, int | Placed]) -> bool:
+        if parameter.within is None:
+            return True
+        place, index = parameter.within
+        outer = self.flat[place]
+        return chosen.get(outer.name) == index and self._is_active(outer, chosen)
 
     def to_json(self) -> str:
         """Write the space as one JSON text.
@@ -169,8 +294,12 @@ class Space:
             >>> Space.from_json(space.to_json()) == space
             True
         """
-        swept = [{"name": p.name, "path": p.path, "labels": p.labels} for p in self.swept]
-        return json.dumps({"path": self.path, "tree": self.tree, "swept": swept}, ensure_ascii=False)
+        stored = {"path": self.path, "tree": self.tree, "swept": [_to_stored(each) for each in self.flat]}
+        if self.swept != self.flat:
+            stored["sent"] = [
+                _joint_to_stored(each) if each.picks else self.flat.index(each) for each in self.swept
+            ]
+        return json.dumps(stored, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Space:
@@ -190,115 +319,51 @@ class Space:
         try:
             stored = json.loads(text)
             tree, path = stored["tree"], tuple(stored["path"])
-            nodes = dict(_sweep_nodes(tree, path))
-            swept = []
-            for item in stored["swept"]:
-                found = tuple(item["path"])
-                parameter = Parameter(item["name"], found, wandb_part(nodes[found]), tuple(item["labels"]))
-                if not isinstance(parameter.name, str) or len(parameter.labels) != len(parameter.values):
-                    raise TypeError(f"{parameter.name!r} has {len(parameter.labels)} labels")
-                swept.append(parameter)
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            specs = {node.path: node.spec for node in sweep_nodes(tree, path)}
+            flat = tuple(_from_stored(item, specs) for item in stored["swept"])
+            sent = stored.get("sent", range(len(flat)))
+            swept = tuple(
+                flat[each] if type(each) is int else _joint_from_stored(each, len(flat)) for each in sent
+            )
+        except (KeyError, IndexError, TypeError, AttributeError, RecursionError, LanguageError) as error:
             raise ValueError(f"this is not the space of a sweep: {error!r}") from error
-        return cls(tree, tuple(swept), path)
+        return cls(tree, swept, path, flat)
 
 
-def _sweep_nodes(value: Any, path: TreePath) -> Iterator[tuple[TreePath, dict[str, Any]]]:
-    if isinstance(value, dict):
-        if "sweep" in value:
-            yield path, value
-            return
-        for word in ("sweep_identifier", "sweep_alias"):
-            if word in value:
-                raise LanguageError(format_path(path), f"{word} without sweep; add `sweep: true` beside it")
-        for key, item in value.items():
-            yield from _sweep_nodes(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _sweep_nodes(item, (*path, index))
+def _to_stored(parameter: Parameter) -> dict[str, Any]:
+    stored: dict[str, Any] = {"name": parameter.name, "path": parameter.path}
+    if parameter.zipped:
+        return {
+            **stored, "labels": parameter.values, "zipped": parameter.zipped, "within": parameter.within
+        }  # fmt: skip
+    stored["labels"] = parameter.labels
+    if parameter.within is not None:
+        stored["within"] = parameter.within
+    return {**stored, "in_full": True} if parameter.in_full else stored
 
 
-def _warn_of_seeming_nodes(value: Any, path: TreePath) -> None:
-    if isinstance(value, dict) and "sweep" not in value:
-        if _looks_swept(value):
-            logger.warning(
-                "%s: this looks like a swept parameter and is a constant; to sweep it, add `sweep: true`",
-                format_path(path),
-            )
-        for key, item in value.items():
-            _warn_of_seeming_nodes(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _warn_of_seeming_nodes(item, (*path, index))
+def _from_stored(item: dict[str, Any], specs: Mapping[TreePath, dict[str, Any]]) -> Parameter:
+    name, path, labels = item["name"], tuple(item["path"]), tuple(item["labels"])
+    spec, zipped = specs[path], tuple(map(tuple, item.get("zipped", ())))
+    within = None if item.get("within") is None else (int(item["within"][0]), int(item["within"][1]))
+    described = wandb_part(spec)
+    if zipped:
+        described, labels = {"values": list(labels)}, (None,) * len(labels)
+    is_repeat, in_full = "sweep_repeats" in spec, item.get("in_full") is True
+    parameter = Parameter(name, path, described, labels, zipped, within, is_repeat, in_full)
+    if not isinstance(name, str) or len(labels) != len(parameter.values):
+        raise TypeError(f"{name!r} has {len(labels)} labels")
+    return parameter
 
 
-def _looks_swept(node: dict[str, Any]) -> bool:
-    """Return whether a mapping seems to be meant as a sweep node: W&B's words, perhaps a misspelt `sweep`."""
-    others = node.keys() - WANDB_WORDS
-    if node.keys() <= {"value", "distribution"}:
-        return False  # W&B's way to write a constant
-    return len(others) < len(node) and all(difflib.get_close_matches(key, OWN_WORDS, n=1) for key in others)
+def _joint_to_stored(parameter: Parameter) -> dict[str, Any]:
+    picks = [list(picked.items()) for picked in parameter.picks]
+    return {"name": parameter.name, "path": parameter.path, "values": parameter.values, "picks": picks}
 
 
-def _names(nodes: list[tuple[TreePath, Any, TreePath]]) -> list[str]:
-    taken = set(TAKEN_BY_WANDB)
-    for _, identifier, found in nodes:
-        if identifier is None:
-            continue
-        where = format_path((*found, "sweep_identifier"))
-        if not isinstance(identifier, str):
-            raise LanguageError(where, f"an identifier is text, as `{json.dumps(str(identifier))}`")
-        if identifier in TAKEN_BY_WANDB:
-            raise LanguageError(where, f"{identifier!r} is used by W&B or dysweep itself; choose another one")
-        if identifier in taken:
-            raise LanguageError(
-                where, f"sweep_identifier {identifier!r} is used twice; give each parameter its own"
-            )
-        taken.add(identifier)
-    names = []
-    for path, identifier, _ in nodes:
-        name = identifier or _free_name(path, taken)
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def _free_name(path: TreePath, taken: set[str]) -> str:
-    path = tuple(_pieces(path))
-    for start in range(len(path) - 1, -1, -1):
-        if isinstance(path[start], str) and path[start] not in (INSERT, REMOVE, OVERWRITE):
-            name = ".".join(map(str, path[start:]))
-            # The shortest end of the path that is free: `lr`, else `optimizer.lr`.
-            if name not in taken:
-                return name
-    return numbered(".".join(map(str, path)), taken)
-
-
-def _pieces(path: TreePath) -> Iterator[str | int]:
-    """Return what a name is made of: n instead of `__IDX__n`, and not which of a list's operations it is."""
-    for place, part in enumerate(path):
-        if isinstance(part, int):
-            if place == 0 or path[place - 1] != OPERATIONS:
-                yield part
-        elif element := INDEX_KEY.fullmatch(part):
-            yield int(element[1])
-        elif part != OPERATIONS or len(path) == 1:
-            yield from part.split("__CUSTOM_SEPERATOR__")  # dysweep 0.1 joined paths with it
-
-
-def _substitute(value: Any, path: TreePath, chosen: Mapping[TreePath, Placed]) -> Any:
-    """Put the chosen values in the places of their sweep nodes; leave out what has none."""
-    if isinstance(value, dict):
-        if "sweep" in value:
-            return chosen.get(path, KEEP)
-        items = {key: _substitute(item, (*path, key), chosen) for key, item in value.items()}
-        kept = {key: item for key, item in items.items() if item is not KEEP}
-        if "expression" in value and "expression" not in kept and path[-1] == EVAL:
-            return KEEP
-        if OPERATIONS in value and OPERATIONS not in kept:
-            kept = {key: item for key, item in kept.items() if key == UPSERT or key.startswith(GROUP)}
-        return kept if kept or not value else KEEP
-    if isinstance(value, list):
-        elements = [_substitute(item, (*path, index), chosen) for index, item in enumerate(value)]
-        return elements if not value or any(element is not KEEP for element in elements) else KEEP
-    return value
+def _joint_from_stored(item: dict[str, Any], size: int) -> Parameter:
+    picks = tuple({int(place): int(index) for place, index in picked} for picked in item["picks"])
+    if len(picks) != len(item["values"]) or not all(0 <= place < size for each in picks for place in each):
+        raise TypeError(f"{item['name']!r} has {len(picks)} picks")
+    node = {"values": item["values"]}
+    return Parameter(item["name"], tuple(item["path"]), node, (None,) * len(picks), picks=picks)

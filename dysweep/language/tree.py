@@ -22,7 +22,8 @@ UPSERT = "dy__upsert"
 EVAL = "dy__eval"
 INSERT, REMOVE, OVERWRITE = "dy__insert", "dy__remove", "dy__overwrite"
 RESERVED = frozenset(
-    ["sweep", "sweep_identifier", "sweep_alias", GROUP, OPERATIONS, UPSERT, EVAL, INSERT, REMOVE, OVERWRITE]
+    """sweep sweep_identifier sweep_alias sweep_zip sweep_repeats""".split()
+    + [GROUP, OPERATIONS, UPSERT, EVAL, INSERT, REMOVE, OVERWRITE]
 )
 INDEX_KEY = re.compile(r"__IDX__(-?\d+)")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, closest
+from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.parameter import Parameter
 from dysweep.language.tree import describe, format_key, format_path
 
@@ -25,7 +26,7 @@ _IMPUTE = ("latest", "best", "worst")
 _KEYS = frozenset(
     """name description program project entity method metric metrics parameters early_terminate command
     run_cap scheduler controller job image_uri launch kind apiVersion""".split()
-)
+) | set(ROOT_WORDS)
 _OF_WANDB_ONLY = ("early_terminate", "scheduler", "controller", "job", "image_uri", "launch")
 _HYPERBAND = ("type", "min_iter", "max_iter", "s", "eta", "strict")
 _RANGE, _NORMAL, _BETA = ("min", "max"), ("mu", "sigma"), ("a", "b")
@@ -75,6 +76,7 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     cap = described.get("run_cap")
     if cap is not None and (type(cap) is not int or cap < 1):
         raise ConfigError(f"{root}.run_cap: must be a whole number of at least 1, got {cap!r}")
+    _check_order(described, mode, root)
     scheduled = method == "custom" or described.get("scheduler") is not None
     if described.get("metrics") is not None and not (scheduled and mode == "online"):
         logger.warning(
@@ -94,6 +96,27 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
             "%s.%s: used by agents that are given this file (-c FILE), not by the sweep's id alone",
             root, f" and {root}.".join(programs),
         )  # fmt: skip
+
+
+def _check_order(described: Mapping[str, Any], mode: str, root: str) -> None:
+    """Check the words about which points there are and in which order: they are not W&B's."""
+    is_grid = described["method"] == "grid"
+    for word in ("sweep_shuffle", "sweep_seed"):
+        if word in described and type(described[word]) is not int:
+            raise ConfigError(f"{root}.{word}: a whole number is needed, got {described[word]!r}")
+    if "sweep_shuffle" in described:
+        if not is_grid:
+            raise ConfigError(
+                f"{root}.sweep_shuffle: random and bayes have no order; sweep_seed makes them repeatable"
+            )
+        if mode == "online":
+            raise ConfigError(
+                f"{root}.sweep_shuffle: W&B fixes the order of a grid; WANDB_MODE=offline shuffles it"
+            )
+    if "sweep_seed" in described:
+        if is_grid:
+            raise ConfigError(f"{root}.sweep_seed: a grid draws nothing; sweep_shuffle shuffles it")
+        raise ConfigError(f"{root}.sweep_seed: W&B draws by itself and takes no seed; leave it out")
 
 
 def _check_metric(described: Mapping[str, Any], root: str) -> None:
