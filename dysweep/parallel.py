@@ -31,10 +31,10 @@ from dysweep.errors import (
     text_of,
 )
 from dysweep.files import load_file
+from dysweep.language.evaluate import carries_code
 from dysweep.language.metric import Metric
 from dysweep.language.naming import naming, paths_of
 from dysweep.language.tree import copy_tree
-from dysweep.language.upsert import carries_code
 from dysweep.language.wandb_rules import check_project
 from dysweep.log import say_by_default
 from dysweep.modes import forget_empty_variables, mode_of

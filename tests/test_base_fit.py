@@ -171,7 +171,7 @@ DOUBTS = {
     "inherited arguments": (
         "opt: {sweep: true, values: [{}, {class_path: torch.optim.Adam, init_args: {lr: 1e-3}}]}",
         "opt.values[1]: torch.optim.Adam is merged with the arguments of torch.optim.SGD in base_config and "
-        "keeps momentum; to keep nothing, leave them out of base_config and write them in each alternative",
+        "keeps momentum; to drop them, put the alternative below dy__replace, or name them in dy__delete",
     ),
     "arguments that Hydra inherits": (
         "hydra: {sweep: true, values: [{}, {_target_: torch.optim.Adam, lr: 1e-3}]}",

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shlex
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_what_is_launched_would_start(page, module, capsys, monkeypatch):
     Path("train.py").write_text("def main(config, checkpoint_dir):\n    return 1\n")
     words = shlex.split("\n".join(blocks("bash", (ROOT / page).read_text(encoding="utf-8"))), comments=True)
     starts = [place for place, word in enumerate(words) if word.startswith("dysweep_") or word == "pip"]
-    lines = [words[start:end] for start, end in zip(starts, [*starts[1:], len(words)], strict=True)]
+    lines = [words[start:end] for start, end in pairwise([*starts, len(words)])]
     launched = [line[1:] for line in lines if line[0] == "dysweep_launch" and "--stop" not in line]
     for line in launched:
         shown = ["--dry_run"] if "local" in line else ["--cluster", "slurm", "--print_sbatch"]

@@ -15,14 +15,19 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOK = Path("tutorials/image_classification.ipynb")
 SWEEPS = {
     "classes": 3,
+    "conditional": 6,
     "conf": 24,
     "datasets": 2,
+    "exclude": 5,
     "finetuning": 24,
     "groups": 2,
     "linking": 2,
     "lists": 4,
     "patches": 4,
     "places": 4,
+    "repeats": 6,
+    "replace": 3,
+    "zip": 3,
 }
 
 

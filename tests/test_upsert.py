@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dysweep import LanguageError, upsert
+from dysweep import LanguageError, Space, upsert
 from dysweep.language.tree import format_path
 
 
@@ -211,3 +211,61 @@ def test_text_that_holds_more_than_one_call_stays_text(text):
 def test_code_that_exits_is_an_error():
     with pytest.raises(LanguageError, match="the code failed: SystemExit: 3"):
         swept_into(1, "dy__eval(lambda c: exit(3))", allow_eval=True)
+
+
+BASE = {"model": {"class_path": "MLP", "init_args": {"width": 8, "depth": 2}}, "layers": [1, 2], "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("patch", "key", "expected"),
+    [
+        ({"model": {"dy__replace": {"class_path": "CNN"}}}, "model", {"class_path": "CNN"}),
+        ({"model": {"dy__replace": None}}, "model", None),
+        ({"layers": {"dy__replace": [3, 4]}}, "layers", [3, 4]),
+        ({"layers": {"__IDX__0": {"dy__replace": {"a": 1}}}}, "layers", [{"a": 1}, 2]),
+        ({"new": {"dy__replace": {"a": {"b": 1}}}}, "new", {"a": {"b": 1}}),
+        ({"dy__upsert": [{"model": {"dy__replace": {"a": 1}}}, {"model": {"b": 2}}]}, "model",
+         {"a": 1, "b": 2}),
+        ({"model": {"init_args": {"dy__delete": ["width"]}}}, "model",
+         {"class_path": "MLP", "init_args": {"depth": 2}}),
+        ({"model": {"dy__delete": ["init_args"], "class_path": "CNN", "init_args": {"width": 3}}}, "model",
+         {"class_path": "CNN", "init_args": {"width": 3}}),
+        ({"model": {"sweep_group_a": {"dy__delete": ["init_args"]}}}, "model", {"class_path": "MLP"}),
+    ],
+)  # fmt: skip
+def test_a_value_replaces_and_keys_are_removed(patch, key, expected):
+    config = upsert(BASE, patch)
+    assert config == {**BASE, key: expected}
+
+
+def test_the_whole_config_is_replaced_by_a_mapping_only():
+    assert upsert(BASE, {"dy__replace": {"a": 1}}) == {"a": 1}
+    with pytest.raises(LanguageError, match="dy__replace: the config is a mapping, this is the number 3"):
+        upsert(BASE, {"dy__replace": 3})
+
+
+def test_what_replaces_and_what_is_removed_may_be_swept():
+    replaced = {"sweep": True, "sweep_alias": ["mlp", "cnn"], "values": [{}, {"dy__replace": {"a": 1}}]}
+    removed = {"dy__delete": {"sweep": True, "sweep_alias": ["all", "none"], "values": [[], ["seed"]]}}
+    inside = {"dy__replace": {"k": {"sweep": True, "values": [1, 2]}}}
+    space = Space.compile({"model": replaced, "layers": inside, **removed})
+    config = space.resolve(BASE, {"model": "cnn", "k": 2, "dy__delete": "none"})
+    assert config == {"model": {"a": 1}, "layers": {"k": 2}}
+    assert space.resolve(BASE, {}) == BASE
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ({"model": {"dy__replace": 1, "a": 2}}, "model: dy__replace should be the only key .* also 'a'"),
+        ({"model": {"dy__delete": "width"}}, "model.dy__delete: dy__delete should be a list of keys"),
+        ({"model": {"init_args": {"dy__delete": ["depth", "widht"]}}},
+         r"init_args.dy__delete\[1\]: there is no key 'widht' to delete; did you mean 'width'"),
+        ({"model": {"dy__delete": [0]}}, r"model.dy__delete\[0\]: there is no key 0 to delete"),
+        ({"layers": {"dy__delete": ["a"]}}, "layers.dy__delete: .* needs a mapping .* there is a list"),
+        ({"other": {"dy__delete": ["a"]}}, "other.dy__delete: .* needs a mapping .* there is nothing"),
+    ],
+)  # fmt: skip
+def test_a_replacement_or_removal_that_does_not_fit_is_named(patch, message):
+    with pytest.raises(LanguageError, match=message):
+        upsert(BASE, patch)

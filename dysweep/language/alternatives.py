@@ -13,8 +13,8 @@ from typing import Any
 from dysweep.language.flat import Flat, Member, by_branch, member_text
 from dysweep.language.labels import lookup_key, made_label, scalar_text, unless_taken
 from dysweep.language.parameter import check_alternatives
+from dysweep.language.placed import Placed
 from dysweep.language.substitute import put_in
-from dysweep.language.upsert import Placed
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dysweep.errors import LanguageError, misspelt
 from dysweep.language.nodes import sweep_nodes
 from dysweep.language.parameter import wandb_part
 from dysweep.language.space import Space
-from dysweep.language.tree import GROUP, INDEX_KEY, RESERVED, UPSERT, TreePath, describe, format_path
+from dysweep.language.tree import GROUP, INDEX_KEY, REPLACE, RESERVED, UPSERT, TreePath, describe, format_path
 
 logger = logging.getLogger("dysweep")
 
@@ -131,6 +131,8 @@ class _Fit:
                 self._walk_entries(item, base, here)
             elif key.startswith(GROUP):
                 self.walk(item, base, here)
+            elif key == REPLACE:
+                self.walk(item, _ABSENT, here)
             elif element := INDEX_KEY.fullmatch(key):
                 index = int(element[1])
                 inside = isinstance(base, list) and -len(base) <= index < len(base)
@@ -224,8 +226,8 @@ class _Fit:
         if self.kept:
             path, new, old, keys = self.kept[0]
             logger.warning(
-                "%s: %s is merged with the arguments of %s in base_config and keeps %s; to keep nothing, "
-                "leave them out of base_config and write them in each alternative%s",
+                "%s: %s is merged with the arguments of %s in base_config and keeps %s; to drop them, "
+                "put the alternative below dy__replace, or name them in dy__delete%s",
                 format_path(path), new, old, ", ".join(keys), _and_more(self.kept),
             )  # fmt: skip
 

@@ -11,10 +11,10 @@ from typing import Any
 from dysweep.errors import ConfigError, LanguageError, closest, misspelt
 from dysweep.files import load_file
 from dysweep.language.base_fit import check_fit
+from dysweep.language.evaluate import carries_code, is_plain
 from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.space import Space
 from dysweep.language.tree import GROUP, copy_tree, describe, format_key, format_path, is_word
-from dysweep.language.upsert import carries_code, is_plain
 from dysweep.language.wandb_rules import check_configuration, check_parameter
 from dysweep.limits import check_size
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from dysweep.language.tree import EVAL
+
 _INLINE = re.compile(r"\s*dy__eval\((.*)\)\s*", re.DOTALL)
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -130,3 +132,17 @@ def working_directory_importable() -> Iterator[None]:
     finally:
         if here in sys.path:
             sys.path.remove(here)
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a scalar without code, which can be put anywhere."""
+    return not isinstance(value, (dict, list)) and not carries_code(value)
+
+
+def carries_code(tree: Any) -> bool:
+    """Return whether code (`dy__eval`) is anywhere in a tree."""
+    if isinstance(tree, dict):
+        return EVAL in tree or any(map(carries_code, tree.values()))
+    if isinstance(tree, list):
+        return any(map(carries_code, tree))
+    return isinstance(tree, str) and inline_expression(tree) is not None

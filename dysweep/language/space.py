@@ -22,9 +22,10 @@ from dysweep.language.flat import flat_parameters
 from dysweep.language.labels import flow
 from dysweep.language.nodes import sweep_nodes, warn_of_seeming_nodes
 from dysweep.language.parameter import Parameter, wandb_part
+from dysweep.language.placed import KEEP, Placed
 from dysweep.language.substitute import put_in
 from dysweep.language.tree import TreePath, copy_tree, format_path
-from dysweep.language.upsert import KEEP, Placed, upsert
+from dysweep.language.upsert import upsert
 from dysweep.limits import check_size
 
 logger = logging.getLogger("dysweep")

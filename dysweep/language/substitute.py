@@ -7,8 +7,8 @@ from typing import Any
 
 from dysweep.language.axes import axis_of_range
 from dysweep.language.parameter import wandb_part
+from dysweep.language.placed import KEEP, Placed
 from dysweep.language.tree import EVAL, GROUP, OPERATIONS, UPSERT, TreePath
-from dysweep.language.upsert import KEEP, Placed
 
 
 def put_in(tree: Any, path: TreePath, chosen: Mapping[TreePath, int | Placed]) -> Any:

@@ -20,10 +20,12 @@ GROUP = "sweep_group"
 OPERATIONS = "dy__list__operations"
 UPSERT = "dy__upsert"
 EVAL = "dy__eval"
+REPLACE = "dy__replace"
+DELETE = "dy__delete"
 INSERT, REMOVE, OVERWRITE = "dy__insert", "dy__remove", "dy__overwrite"
 RESERVED = frozenset(
     """sweep sweep_identifier sweep_alias sweep_zip sweep_repeats""".split()
-    + [GROUP, OPERATIONS, UPSERT, EVAL, INSERT, REMOVE, OVERWRITE]
+    + [GROUP, OPERATIONS, UPSERT, EVAL, REPLACE, DELETE, INSERT, REMOVE, OVERWRITE]
 )
 INDEX_KEY = re.compile(r"__IDX__(-?\d+)")
 
@@ -175,7 +177,7 @@ def format_key(where: str, key: str) -> str:
 
 def reserved_word(key: str, path: TreePath) -> LanguageError:
     """Build the error about a word of the language that is a key of the config."""
-    hints = {"sweep": "a sweep cannot be inside the values of another, or in the base"}
+    hints = {"sweep": "a sweep is in sweep_configuration, not in the base or in what code returns"}
     hints |= dict.fromkeys((INSERT, REMOVE, OVERWRITE), f"it belongs in the list of a {OPERATIONS!r}")
     hint = f"; {hints[key]}" if key in hints else ""
     return LanguageError(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from dysweep.errors import LanguageError, text_of
+from dysweep.errors import LanguageError, closest, text_of
 from dysweep.language.evaluate import inline_expression, load_function
+from dysweep.language.placed import KEEP, Marker, unwrap, without_places
 from dysweep.language.tree import (
+    DELETE,
     EVAL,
     GROUP,
     INDEX_KEY,
@@ -21,6 +22,7 @@ from dysweep.language.tree import (
     OPERATIONS,
     OVERWRITE,
     REMOVE,
+    REPLACE,
     RESERVED,
     UPSERT,
     TreePath,
@@ -30,25 +32,7 @@ from dysweep.language.tree import (
     reserved_word,
 )
 
-
-class _Marker:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-KEEP = _Marker("KEEP")
-_MISSING = _Marker("nothing")
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A part of a patch that comes from elsewhere in the YAML than from where it is written."""
-
-    value: Any
-    path: TreePath
+_MISSING = Marker("nothing")
 
 
 def upsert(
@@ -99,12 +83,14 @@ class _Upsert:
 
     def put(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
         """Upsert onto container[key]; the container is a mapping, or a list that has this element."""
-        patch, path = _unwrap(patch, path)
+        patch, path = unwrap(patch, path)
         if patch is KEEP:
             return
         if isinstance(patch, dict):
             if EVAL in patch:
                 self._put_evaluated(container, key, patch, path)
+            elif REPLACE in patch:
+                self._replace(container, key, patch, path)
             else:
                 self._put_mapping(container, key, patch, path)
         elif isinstance(patch, list):
@@ -117,7 +103,7 @@ class _Upsert:
 
     def put_level(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
         """Upsert what is meant for a whole level: a group, a `dy__upsert` entry, the whole parameters."""
-        patch, path = _unwrap(patch, path)
+        patch, path = unwrap(patch, path)
         if patch is KEEP:
             return
         fits = isinstance(patch, dict) or (
@@ -136,6 +122,9 @@ class _Upsert:
             self.put(container, key, patch, path)
 
     def _put_mapping(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        if DELETE in patch:
+            self._delete(_current(container, key), patch[DELETE], (*path, DELETE))
+            patch = {name: item for name, item in patch.items() if name != DELETE}
         current = _current(container, key)
         if OPERATIONS in patch or any(INDEX_KEY.fullmatch(name) for name in patch):
             self._edit_list(container, key, patch, path)
@@ -150,6 +139,42 @@ class _Upsert:
         self._put_groups(container, key, patch, path)
         self._put_entries(container, key, patch, path)
 
+    def _replace(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        if others := sorted(patch.keys() - {REPLACE}):
+            raise LanguageError(
+                format_path(path),
+                f"{REPLACE} should be the only key of its mapping, here is also {others[0]!r}",
+            )
+        value, path = unwrap(patch[REPLACE], (*path, REPLACE))
+        if value is KEEP:
+            return
+        if container is self.top and not isinstance(value, dict):
+            raise LanguageError(format_path(path), f"the config is a mapping, this is {describe(value)}")
+        container[key] = None
+        self.put(container, key, value, path)
+
+    def _delete(self, current: Any, keys: Any, path: TreePath) -> None:
+        keys, path = unwrap(keys, path)
+        if keys is KEEP:
+            return
+        if not isinstance(keys, list):
+            raise LanguageError(
+                format_path(path), f"{DELETE} should be a list of keys, this is {describe(keys)}"
+            )
+        if not isinstance(current, dict):
+            there = "nothing" if current is _MISSING else describe(current)
+            raise LanguageError(
+                format_path(path), f"{DELETE} needs a mapping to work on, and there is {there}"
+            )
+        for index, placed in enumerate(keys):
+            name, here = unwrap(placed, (*path, index))
+            if name is KEEP:
+                continue
+            if not isinstance(name, str) or name not in current:
+                meant = closest(name, current) if isinstance(name, str) else ""
+                raise LanguageError(format_path(here), f"there is no key {name!r} to delete{meant}")
+            del current[name]
+
     def _put_groups(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         for name in sorted((name for name in patch if name.startswith(GROUP)), key=_natural):
             self.put_level(container, key, patch[name], (*path, name))
@@ -157,7 +182,7 @@ class _Upsert:
     def _put_entries(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         if UPSERT not in patch:
             return
-        entries, path = _unwrap(patch[UPSERT], (*path, UPSERT))
+        entries, path = unwrap(patch[UPSERT], (*path, UPSERT))
         if entries is KEEP:
             return
         if not isinstance(entries, list):
@@ -205,7 +230,7 @@ class _Upsert:
 
     def _operate(self, current: list[Any], operations: Any, siblings: dict[str, Any], path: TreePath) -> bool:
         """Apply the list operations; tell whether one of them used the siblings."""
-        operations, operations_path = _unwrap(operations, (*path, OPERATIONS))
+        operations, operations_path = unwrap(operations, (*path, OPERATIONS))
         if operations is KEEP:
             return False
         if not isinstance(operations, list):
@@ -214,7 +239,7 @@ class _Upsert:
             )
         used = False
         for number, placed in enumerate(operations):
-            operation, here = _unwrap(placed, (*operations_path, number))
+            operation, here = unwrap(placed, (*operations_path, number))
             if operation is KEEP:
                 continue
             if not isinstance(operation, dict) or len(operation) != 1:
@@ -224,7 +249,7 @@ class _Upsert:
                     f"or `{OVERWRITE}: [0, value]`; this is {describe(operation)}",
                 )
             [(word, argument)] = operation.items()
-            argument, here = _unwrap(argument, (*here, word))
+            argument, here = unwrap(argument, (*here, word))
             if argument is KEEP:
                 continue
             if word == REMOVE:
@@ -245,7 +270,7 @@ class _Upsert:
             raise LanguageError(
                 format_path(path), f"{word} takes [index, value], and here are {len(pair)} elements"
             )
-        (index, index_path), (value, value_path) = _unwrap(pair[0], (*path, 0)), _unwrap(pair[1], (*path, 1))
+        (index, index_path), (value, value_path) = unwrap(pair[0], (*path, 0)), unwrap(pair[1], (*path, 1))
         if index is KEEP or value is KEEP:
             return
         new: list[Any] = [None]
@@ -283,7 +308,7 @@ class _Upsert:
 
     def _put_evaluated(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         self._only_eval(patch, path)
-        form, form_path = _unwrap(patch[EVAL], (*path, EVAL))
+        form, form_path = unwrap(patch[EVAL], (*path, EVAL))
         result = self._evaluate(patch[EVAL], path)
         if isinstance(form, dict) and isinstance(result, dict):
             self.put(container, key, result, form_path)
@@ -301,12 +326,12 @@ class _Upsert:
             )
 
     def _evaluate(self, form: Any, path: TreePath) -> Any:
-        form, path = _unwrap(form, (*path, EVAL))
+        form, path = unwrap(form, (*path, EVAL))
         if isinstance(form, str):
             form = {"expression": form}
         elif not isinstance(form, dict):
             raise LanguageError(format_path(path), f"{EVAL} is text or a mapping, this is {describe(form)}")
-        form = {name: _unwrap(item, path)[0] for name, item in form.items()}
+        form = {name: unwrap(item, path)[0] for name, item in form.items()}
         allowed = {"expression": str, "function_of_interest": str | None, "context": dict | None}
         for name, item in form.items():
             if name not in allowed or not isinstance(item, allowed[name]):
@@ -316,7 +341,7 @@ class _Upsert:
                 )
         if "expression" not in form:
             raise LanguageError(format_path(path), f"{EVAL} lacks its expression")
-        context = copy_tree(_without_places(form.get("context") or {}), (*path, "context"))
+        context = copy_tree(without_places(form.get("context") or {}), (*path, "context"))
         root = copy_tree(self.top[""], ())
         return self._call(form["expression"], form.get("function_of_interest"), context, root, path)
 
@@ -338,19 +363,6 @@ class _Upsert:
                 format_path(path), f"the code failed: {type(error).__name__}: {text_of(error)}"
             ) from error
         return copy_tree(result, path)
-
-
-def _unwrap(patch: Any, path: TreePath) -> tuple[Any, TreePath]:
-    return (patch.value, patch.path) if isinstance(patch, Placed) else (patch, path)
-
-
-def _without_places(value: Any) -> Any:
-    value, _ = _unwrap(value, ())
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [None if item is KEEP else _without_places(item) for item in value]
-    return value
 
 
 def _current(container: Any, key: Any, missing: Any = _MISSING) -> Any:
@@ -382,17 +394,3 @@ def _insert_index(index: Any, current: list[Any], path: TreePath) -> int:
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
-
-
-def is_plain(value: Any) -> bool:
-    """Return whether a value is a scalar without code, which can be put anywhere."""
-    return not isinstance(value, (dict, list)) and not carries_code(value)
-
-
-def carries_code(tree: Any) -> bool:
-    """Return whether code (`dy__eval`) is anywhere in a tree."""
-    if isinstance(tree, dict):
-        return EVAL in tree or any(map(carries_code, tree.values()))
-    if isinstance(tree, list):
-        return any(map(carries_code, tree))
-    return isinstance(tree, str) and inline_expression(tree) is not None

@@ -13,9 +13,9 @@ from typing import Any
 from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import dump_yaml, user_path
 from dysweep.language.definition import Definition
+from dysweep.language.evaluate import carries_code
 from dysweep.language.points import Grid
 from dysweep.language.tree import RESERVED, TreePath, format_path
-from dysweep.language.upsert import carries_code
 from dysweep.text import short_value
 
 logger = logging.getLogger("dysweep")
@@ -146,8 +146,9 @@ def values_of(parameter: dict[str, Any], most: int = 8) -> str:
         if len(shown) > 1 and sum(map(len, shown)) > _LONGEST_VALUES:
             shown.pop()
             break
-    more = f", ... ({len(values)} values)" if len(values) > len(shown) else ""
-    return ", ".join(shown) + more
+    between = " | " if any("," in each for each in shown) else ", "
+    more = f"{between}... ({len(values)} values)" if len(values) > len(shown) else ""
+    return between.join(shown) + more
 
 
 def differences(base: Any, config: Any, path: TreePath = ()) -> Iterator[tuple[str, str | None, str | None]]:

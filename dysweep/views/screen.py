@@ -140,7 +140,7 @@ def preview(seen: Preview, most: int) -> Group:
                 continue
             line.append("" if old is None else old, style="red")
             line.append(" -> " if None not in (old, new) else "", style="dim")
-            parts.append(line.append("(removed)" if new is None else new, style="green"))
+            parts.append(line.append(" (removed)" if new is None else new, style="green"))
     return Group(*parts)
 
 
