@@ -94,22 +94,21 @@ NEEDS_HYDRA = pytest.mark.skipif(find_spec("hydra") is None, reason="Hydra is no
 NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 
-@pytest.fixture(params=["offline", "online"])
-def mode(request, server, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", request.param)
-    return request.param
+ARGPARSE = python("script.py") + " {args}"
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("mode", "command"),
     [
-        pytest.param(python("script.py") + " {args}", id="argparse"),
-        pytest.param(python("app.py") + " {args_no_hyphens}", id="hydra", marks=NEEDS_HYDRA),
-        pytest.param("sh train.sh", id="shell"),
-        pytest.param(python(*RANKS.split()), id="torchrun", marks=NEEDS_TORCH),
+        pytest.param("offline", ARGPARSE, id="offline-argparse"),
+        pytest.param("online", ARGPARSE, id="online-argparse"),
+        pytest.param("online", python("app.py") + " {args_no_hyphens}", id="online-hydra", marks=NEEDS_HYDRA),
+        pytest.param("offline", "sh train.sh", id="offline-shell"),
+        pytest.param("online", python(*RANKS.split()), id="online-torchrun", marks=NEEDS_TORCH),
     ],
 )
 def test_it_is_resumed_whatever_ends_it(mode, server, start, capfd, monkeypatch, command):
+    monkeypatch.setenv("WANDB_MODE", mode)
     Path("config.yaml").write_text(
         "project: study\nbase_config: {lr: 1}\nsweep_configuration: {lr: {sweep: true, values: [2, 3]}}\n"
     )

@@ -28,6 +28,21 @@ sweep_configuration:
     lr: {sweep: true, values: [1.0, 1e-3]}
     dataset: {sweep: true, sweep_alias: [digits, pictures], values: [{}, {type: cifar10}]}
 """
+SPACE = """
+project: study
+base_config: {lr: 0.1, width: 0, depth: 0}
+sweep_configuration:
+  sweep_exclude: [{opt: adam, size: large}]
+  parameters:
+    width: {sweep: true, sweep_zip: size, sweep_alias: [small, large], values: [8, 64]}
+    depth: {sweep: true, sweep_zip: size, values: [1, 4]}
+    opt:
+      sweep: true
+      sweep_alias: [sgd, adam]
+      values:
+        - {name: sgd, lr: {sweep: true, values: [1, 2]}}
+        - {name: adam, lr: {sweep: true, values: [3]}}
+"""
 FUNCTIONS = """
 import time
 import wandb
@@ -199,6 +214,18 @@ def test_the_tree_can_be_filtered_in_wandb(server, capsys):
     assert run("trains", "--sweep_id", sweep_id, "--count", "3") == 0
     runs = wandb.Api().runs("researcher/study", filters={"config.dy_config.value.dataset.type": "cifar10"})
     assert [each.config["dataset"] for each in runs] == ["pictures"]
+
+
+def test_wandb_hands_out_just_the_points_that_exist(server, capsys):
+    Path("config.yaml").write_text(SPACE)
+    sweep_id = create(capsys)
+    assert run("trains", "--sweep_id", sweep_id) == 0
+    runs = wandb.Api().runs("researcher/study")
+    configs = [each.config["dy_config"] for each in runs if "dy_config" in each.config]
+    found = sorted((each["opt"]["name"], each["opt"]["lr"], each["width"], each["depth"]) for each in configs)
+    sgd = [("sgd", lr, *size) for lr in (1, 2) for size in ((8, 1), (64, 4))]
+    assert found == [("adam", 3, 8, 1), *sgd]
+    assert all(each["opt"].keys() == {"name", "lr"} for each in configs)
 
 
 def test_functions_run_in_the_thread_that_calls_and_the_environment_stays_as_it_was(server):

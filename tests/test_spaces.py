@@ -1,12 +1,15 @@
 """Spaces that W&B cannot express: conditions, zips, exclusions, repeats and orders, by the golden data."""
 
+import csv
+import io
 import json
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import wandb
 
-from dysweep import ConfigError, LanguageError, Space
+from dysweep import ConfigError, LanguageError, Space, dysweep_run_resume, open_sweep
 from dysweep.language.definition import define
 from dysweep.language.points import Grid
 from dysweep.language.shuffle import shuffled
@@ -168,3 +171,27 @@ def test_a_shuffled_order_is_of_its_seed_and_has_no_trend():
     mean = sum(order) / 1000
     covariance = sum((one - mean) * (other - mean) for one, other in pairwise(order))
     assert abs(covariance / sum((one - mean) ** 2 for one in order)) < 0.12
+
+
+def test_results_show_the_parameters_one_by_one(own_folder):
+    def function(config):
+        wandb.log({"loss": config["lr"] * config["width"]})
+
+    lr = {"sweep": True, "values": [1, 2]}
+    optimizer = {"sweep": True, "sweep_alias": ["sgd", "none"], "values": [{"lr": lr}, {}]}
+    size = {"sweep": True, "sweep_zip": "size", "sweep_alias": ["small", "large"]}
+    parameters = {
+        "dy__upsert": [{**optimizer, "sweep_identifier": "optimizer"}],
+        "width": {**size, "values": [1, 10]},
+        "depth": {"sweep": True, "sweep_zip": "size", "values": [3, 4]},
+    }
+    base = {"lr": 5, "width": 0, "depth": 0}
+    sweep_id = dysweep_run_resume(base_config=base, sweep_configuration=parameters)
+    dysweep_run_resume(function=function, sweep_id=sweep_id)
+    sweep = open_sweep(sweep_id)
+    rows = csv.DictReader(io.StringIO(sweep.to_csv()))
+    shown = [(row["optimizer"], row["sgd.lr"], row["size"], row["loss"]) for row in rows]
+    assert shown == [
+        ("sgd", "1", "small", "1"), ("sgd", "1", "large", "10"), ("sgd", "2", "small", "2"),
+        ("sgd", "2", "large", "20"), ("none", "", "small", "5"), ("none", "", "large", "50"),
+    ]  # fmt: skip

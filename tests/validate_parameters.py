@@ -41,6 +41,37 @@ def golden_sweeps():
                 yield case["id"], case["sweep_parameters"]
 
 
+def grid_of(case):
+    """Return the space of a golden grid, and its number of points; None if it is another one."""
+    configuration = case.get("sweep_configuration", {"method": "grid"})
+    mine = {"run_cap", "sweep_shuffle"} & configuration.keys()
+    if "count" not in case or configuration["method"] != "grid" or case.get("bare") or mine:
+        return None
+    exclude = configuration.get("sweep_exclude", ())
+    return Space.compile(case["sweep_parameters"], exclude=exclude), case["count"]
+
+
+def check_counts():
+    """Let the package hand out every golden grid to its end; give their number."""
+    grids = 0
+    for line in (DATA / "spaces.jsonl").read_text(encoding="utf-8").splitlines():
+        case = json.loads(line)
+        if (found := grid_of(case)) is None:
+            continue
+        space, count = found
+        config = {"method": "grid", "parameters": space.parameters}
+        violations = schema_violations_from_proposed_config(config)
+        if any(NAME_RULE in violation for violation in violations):
+            continue
+        assert violations == [], f"{case['id']}: {violations}"
+        runs = []
+        while (chosen := next_run(SweepConfig(config), runs)) is not None and len(runs) <= count:
+            runs.append(SweepRun(name=f"run{len(runs)}", config=chosen.config, state="finished"))
+        assert len(runs) == count, f"{case['id']}: {len(runs)} runs, not {count}"
+        grids += 1
+    return grids
+
+
 def check(name, parameters):
     """Let the package validate a space and choose points of it; give the number of points."""
     try:
@@ -110,6 +141,7 @@ def main():
     points = [check(name, parameters) for name, parameters in [*golden_sweeps(), *EXAMPLES]]
     assert all(points[-len(EXAMPLES) :])
     print(f"{sum(map(bool, points))} sweeps valid, {sum(points)} points decoded")
+    print(f"{check_counts()} grids handed out to their end")
 
 
 if __name__ == "__main__":

@@ -170,6 +170,12 @@ class Space:
             >>> space.resolve({"seed": 0, "net": {"lr": 1.0}}, {"lr": 0.01})
             {'seed': 0, 'net': {'lr': 0.01}}
         """
+        for parameter in self.swept:
+            sent = assignment.get(parameter.name)
+            if parameter.picks and parameter.name in assignment and parameter.index_of(sent) is None:
+                raise LanguageError(
+                    format_path(parameter.path), f"{parameter.name!r} has no value {flow(sent)}"
+                )
         return self._upsert(base_config, self._choices(assignment), allow_eval)
 
     def _upsert(
@@ -222,11 +228,7 @@ class Space:
             index = parameter.index_of(sent)
             if not parameter.picks:
                 yield parameter, Placed(sent, parameter.path) if index is None else index
-            elif index is None:
-                raise LanguageError(
-                    format_path(parameter.path), f"{parameter.name!r} has no value {flow(sent)}"
-                )
-            else:
+            elif index is not None:
                 for place, picked in parameter.picks[index].items():
                     yield self.flat[place], picked
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -59,10 +60,11 @@ def report(status: SweepStatus, metric: str | None = None) -> str:
     Raises:
         ConfigError: no run has this metric.
     """
+    status = _one_by_one(status)
     metric = _metric(status, metric)
     measured = [run for run in status.runs if metric is not None and _is_finite(run.metrics.get(metric))]
     parts = [_head(status, metric, measured), _progress(status)]
-    varying = [parameter for parameter in status.sweep.compiled.swept if _varies(parameter, measured)]
+    varying = [parameter for parameter in status.sweep.compiled.flat if _varies(parameter, measured)]
     parameters = varying[:_MOST_PARAMETERS]
     few = (
         f"The first {len(parameters)} of {len(varying)} parameters. "
@@ -73,8 +75,9 @@ def report(status: SweepStatus, metric: str | None = None) -> str:
         parts.append("<section>No run has logged a number yet, so there is nothing to compare.</section>")
     elif parameters:
         measured.sort(key=lambda run: run.metrics[metric])
-        if whole := _having(parameters, measured):
-            parts.append(_section(f"Parameters and {metric}", _parallel(parameters, metric, whole), few))
+        always = [parameter for parameter in parameters if parameter.within is None]
+        if always and (whole := _having(always, measured)):
+            parts.append(_section(f"Parameters and {metric}", _parallel(always, metric, whole), few))
         note = few + "A box's line is the median, the dashed one the mean."
         parts.append(_section(f"{metric} by parameter", _by_parameter(parameters, metric, measured), note))
     if any(run.history for run in status.runs):
@@ -98,6 +101,14 @@ def _metric(status: SweepStatus, wanted: str | None) -> str | None:
     own = declared.logged_as(logged) if declared is not None else None
     most = max(logged, key=lambda name: (len(set(logged[name])) > 1, len(logged[name])), default=None)
     return wanted or own or most
+
+
+def _one_by_one(status: SweepStatus) -> SweepStatus:
+    """Return a status whose runs have the parameters one by one, also those inside the values of others."""
+    space = status.sweep.compiled
+    return replace(
+        status, runs=tuple(replace(run, assignment=space.settings(run.assignment)) for run in status.runs)
+    )
 
 
 def _is_finite(number: float | None) -> bool:
@@ -337,7 +348,7 @@ def _time_line(runs: Iterable[RunStatus]) -> go.Figure:
 
 
 def _table(status: SweepStatus) -> str:
-    parameters = [parameter.name for parameter in status.sweep.compiled.swept]
+    parameters = [parameter.name for parameter in status.sweep.compiled.flat]
     metrics = sorted({name for run in status.runs for name in run.metrics})
     head = ["run", "state", *parameters, *metrics, "attempts", "duration", "started", "host", "error"]
     titles = "".join(f"<th><button>{escape(title)}</button></th>" for title in head)

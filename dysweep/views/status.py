@@ -159,7 +159,7 @@ class SweepStatus:
 
         A metric that has the name of another column is called `metric.NAME`.
         """
-        parameters = [parameter.name for parameter in self.sweep.compiled.swept]
+        parameters = [parameter.name for parameter in self.sweep.compiled.flat]
         metrics = sorted({name for run in self.runs for name in run.metrics})
         before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "error"]
         header = [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
@@ -167,7 +167,8 @@ class SweepStatus:
         for run in self.runs:
             error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
             row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
-            row += [run.assignment.get(name) for name in parameters]
+            settings = self.sweep.compiled.settings(run.assignment)
+            row += [settings.get(name) for name in parameters]
             row += [getattr(run, column) for column in _COLUMNS_AFTER]
             rows.append([*row, error, *(run.metrics.get(name) for name in metrics)])
         return header, rows
