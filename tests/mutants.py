@@ -18,6 +18,16 @@ LONGEST = 600  # seconds; a mutant that hangs is found out as well
 RUNS, SWEEP, SOURCES = "directory/runs.py", "directory/sweep.py", "agents/sources.py"
 EXECUTION, ISOLATION, SIGNALS = "agents/execution.py", "agents/isolation.py", "agents/signals.py"
 MUTANTS = [
+    (
+        "language/alternatives.py",
+        "taken = {each.sent for each, is_made in found if not is_made",
+        "taken = {0 for each, is_made in found if not is_made",
+        "spaces",
+    ),
+    ("language/flat.py", "sorted(outer, key=_is_repeat)", "outer", "spaces"),
+    ("language/exclusion.py", "joined |= dict.fromkeys(roots)", "joined |= {}", "spaces"),
+    ("language/substitute.py", "patch = put_in(value, path, chosen)", "patch = value", "spaces"),
+    ("language/points.py", "if self.seed is not None:", "if self.seed:", "spaces"),
     # file, what is there, what is put there, the tests that hold the rule
     (
         RUNS,
@@ -40,11 +50,11 @@ MUTANTS = [
     ),
     (RUNS, "or self.number < max_attempts", "or self.number <= max_attempts", "cli | keeps_failing"),
     (RUNS, "if state not in (State.FAILED, State.CRASHED, State.PREEMPTED)", "if False", "status cli"),
-    (RUNS, "owner.alive() is not False:", "owner.alive() is True:", "checkpoint"),
+    (RUNS, "owner.alive(self.last_beat) is not False:", "owner.alive(self.last_beat) is True:", "checkpoint"),
     (RUNS, "after.number + 1 if after", "after.number if after", "checkpoint"),
     (RUNS, "if delete:", "if not delete:", "cli checkpoint"),
     (RUNS, "Attempt(self, max(numbers))", "Attempt(self, min(numbers))", "checkpoint cli"),
-    (RUNS, "owner is None or owner.alive() is None", "False", "checkpoint"),
+    (RUNS, "owner is None or owner.alive(self.last_beat) is None", "False", "checkpoint"),
     (
         RUNS,
         "return end.metrics\n        return {}",
@@ -70,7 +80,7 @@ MUTANTS = [
     ("agents/sources.py", "self.watch.let_leave(last, self.beat, self.stopping)", "pass", "checkpoint"),
     ("directory/liveness.py", "start == self.process_start", "True", "checkpoint"),
     ("directory/liveness.py", "self.slurm_restart_count < slurm.own_restarts()", "False", "checkpoint"),
-    ("directory/liveness.py", "if self.host != me.host:\n            return None", "pass", "checkpoint"),
+    ("directory/liveness.py", "        if self.is_in_sight():\n", "        if True:\n", "hosts"),
     (SWEEP, "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", "[A-Za-z0-9_.-]{1,128}", "checkpoint cli"),
     (SWEEP, "            made.claim(None)\n", "", "checkpoint cli"),
     (

@@ -195,3 +195,15 @@ def test_results_show_the_parameters_one_by_one(own_folder):
         ("sgd", "1", "small", "1"), ("sgd", "1", "large", "10"), ("sgd", "2", "small", "2"),
         ("sgd", "2", "large", "20"), ("none", "", "small", "5"), ("none", "", "large", "50"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "vector", [VECTORS["shuffle-all"], VECTORS["shuffle-run-cap"]], ids=lambda each: each["id"]
+)
+def test_a_shuffled_grid_has_all_points_in_another_order(vector):
+    definition = defined(vector)
+    plain = {"run_cap": None, "method": "grid"}
+    grids = [Grid.of(definition.space, each) for each in (plain, {**definition.sweep_configuration, **plain})]
+    straight, mixed = ([grid.assignment(index) for index in range(grid.size)] for grid in grids)
+    assert straight != mixed
+    assert sorted(map(written, straight)) == sorted(map(written, mixed))
