@@ -173,6 +173,35 @@ def test_a_shuffled_order_is_of_its_seed_and_has_no_trend():
     assert abs(covariance / sum((one - mean) ** 2 for one in order)) < 0.12
 
 
+def broken(change):
+    """Give a stored space after a change of its content."""
+    stored = json.loads(defined(VECTORS["all-together"]).space.to_json())
+    change(stored)
+    return json.dumps(stored)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stored: stored["sent"][0]["picks"][0].append([99, 0]),
+        lambda stored: stored["sent"][0]["picks"][0].append([0, 99]),
+        lambda stored: stored["sent"][0]["picks"][0].append([0, -1]),
+        lambda stored: stored["sent"][0]["picks"].pop(),
+        lambda stored: stored["sent"][0].update(picks=[["a"]]),
+        lambda stored: stored["sent"][0].update(name=None),
+        lambda stored: stored["sent"].append(99),
+        lambda stored: stored["swept"][-2].update(within=[99, 0]),
+        lambda stored: stored["swept"][-2].update(within=["a", 0]),
+        lambda stored: stored["swept"][0].update(within=[0, 0]),
+        lambda stored: stored["swept"][1].update(zipped=[["nowhere"]]),
+    ],
+)
+def test_a_damaged_space_is_not_read(change):
+    assert Space.from_json(broken(lambda stored: None)).parameters
+    with pytest.raises(ValueError, match="this is not the space of a sweep"):
+        Space.from_json(broken(change))
+
+
 def test_results_show_the_parameters_one_by_one(own_folder):
     def function(config):
         wandb.log({"loss": config["lr"] * config["width"]})

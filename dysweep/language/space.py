@@ -324,11 +324,14 @@ class Space:
             tree, path = stored["tree"], tuple(stored["path"])
             specs = {node.path: node.spec for node in sweep_nodes(tree, path)}
             flat = tuple(_from_stored(item, specs) for item in stored["swept"])
+            for place, each in enumerate(flat):
+                if each.within is not None:
+                    _check_pick(*each.within, flat[:place])  # it is in the values of one before it
             sent = stored.get("sent", range(len(flat)))
             swept = tuple(
-                flat[each] if type(each) is int else _joint_from_stored(each, len(flat)) for each in sent
+                flat[each] if type(each) is int else _joint_from_stored(each, flat) for each in sent
             )
-        except (KeyError, IndexError, TypeError, AttributeError, RecursionError, LanguageError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, RecursionError, LanguageError) as error:
             raise ValueError(f"this is not the space of a sweep: {error!r}") from error
         return cls(tree, swept, path, flat)
 
@@ -351,6 +354,8 @@ def _from_stored(item: dict[str, Any], specs: Mapping[TreePath, dict[str, Any]])
     within = None if item.get("within") is None else (int(item["within"][0]), int(item["within"][1]))
     described = wandb_part(spec)
     if zipped:
+        if any(len(specs[each]["values"]) != len(labels) for each in (path, *zipped)):
+            raise TypeError(f"{name!r} has {len(labels)} labels")
         described, labels = {"values": list(labels)}, (None,) * len(labels)
     is_repeat, in_full = "sweep_repeats" in spec, item.get("in_full") is True
     parameter = Parameter(name, path, described, labels, zipped, within, is_repeat, in_full)
@@ -364,9 +369,16 @@ def _joint_to_stored(parameter: Parameter) -> dict[str, Any]:
     return {"name": parameter.name, "path": parameter.path, "values": parameter.values, "picks": picks}
 
 
-def _joint_from_stored(item: dict[str, Any], size: int) -> Parameter:
+def _joint_from_stored(item: dict[str, Any], flat: tuple[Parameter, ...]) -> Parameter:
     picks = tuple({int(place): int(index) for place, index in picked} for picked in item["picks"])
-    if len(picks) != len(item["values"]) or not all(0 <= place < size for each in picks for place in each):
+    if not isinstance(item["name"], str) or len(picks) != len(item["values"]):
         raise TypeError(f"{item['name']!r} has {len(picks)} picks")
+    for place, index in {pair for picked in picks for pair in picked.items()}:
+        _check_pick(place, index, flat)
     node = {"values": item["values"]}
     return Parameter(item["name"], tuple(item["path"]), node, (None,) * len(picks), picks=picks)
+
+
+def _check_pick(place: int, index: int, flat: tuple[Parameter, ...]) -> None:
+    if not (0 <= place < len(flat) and 0 <= index < flat[place].size):
+        raise TypeError(f"there is no value {index} of parameter {place}")
