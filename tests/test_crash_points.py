@@ -12,13 +12,13 @@ from helpers import LONGEST_WAIT
 SCRIPT = Path(__file__).with_name("crash_points.py")
 SAMPLE = [
     ("create", "kill", 5),
-    ("agent", "kill", 37),
-    ("failing agent", "kill", 53),
+    ("agent", "kill", 53),
+    ("failing agent", "kill", 71),
     ("terminated agent", "kill", 29),
-    ("sync", "kill", 9),
-    ("agent", "torn", 6),
-    ("agent", "ENOSPC", 53),
-    ("agent", "no locks", 9),
+    ("sync", "kill", 13),
+    ("agent", "torn", 9),
+    ("agent", "ENOSPC", 71),
+    ("agent", "no locks", 13),
 ]
 EVERY_CALL = [
     pytest.param(command, how, 1, marks=pytest.mark.every_call) for command in COMMANDS for how in HOW
@@ -37,6 +37,6 @@ def test_a_command_that_ends_badly_at_any_of_its_calls_loses_nothing(command, ho
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler (cc)")
 def test_a_power_failure_at_any_moment_loses_nothing():
-    tried = [sys.executable, SCRIPT.with_name("power_loss.py"), "--every", "17", "--random", "1"]
+    tried = [sys.executable, SCRIPT.with_name("power_loss.py"), "--every", "23", "--random", "1"]
     shown = subprocess.run(tried, capture_output=True, text=True, timeout=LONGEST_WAIT, check=False)
     assert (shown.returncode, " 0 wrong" in shown.stdout) == (0, True), shown.stdout + shown.stderr
