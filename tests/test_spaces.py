@@ -139,6 +139,16 @@ def test_a_step_range_goes_to_wandb_as_values_since_its_grid_leaves_out_the_last
     assert drawn == {"x": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0.25}}
 
 
+def test_wandb_gets_texts_for_values_that_hold_parameters():
+    inner = {"sweep": True, "min": 0.01, "max": 0.1}
+    parameters = {"a": {"sweep": True, "values": [0, inner, {"k": inner}, [inner]]}}
+    space = Space.compile(parameters, method="random")
+    assert space.parameters["a"] == {"values": [0, "min: 0.01, max: 0.1", "k: *", "[*]"]}
+    assert list(space.parameters) == ["a", "a.1", "a.2.k", "a.3"]
+    assert space.resolve({}, {"a": "min: 0.01, max: 0.1", "a.1": 0.05, "a.3": 1}) == {"a": 0.05}
+    assert space.resolve({}, {"a": "[*]", "a.1": 0.05, "a.3": 0.02}) == {"a": [0.02]}
+
+
 def test_the_parameters_of_a_run_are_known_one_by_one():
     vector = VECTORS["all-together"]
     space = defined(vector).space

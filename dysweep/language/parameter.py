@@ -228,11 +228,17 @@ def labels_of(spec: Mapping[str, Any], path: TreePath) -> tuple[str | None, ...]
         count = len(described["values"]) if "values" in described else None
         return alias_labels(aliases, count, format_path(path))
     values = described.get("values", [described["value"]] if "value" in described else [])
-    return made_labels([_without_nodes(value) for value in values])
+    return made_labels([_shown(value) for value in values])
+
+
+def _shown(value: Any) -> Any:
+    """Return a value for a label: what is swept inside of it as a star, a sweep node itself as W&B has it."""
+    if isinstance(value, dict) and "sweep" in value:
+        value = wandb_part(value)
+    return _without_nodes(value)
 
 
 def _without_nodes(value: Any) -> Any:
-    """Put a star in the place of what is swept inside of a value."""
     if isinstance(value, dict):
         return "*" if "sweep" in value else {key: _without_nodes(item) for key, item in value.items()}
     return [_without_nodes(item) for item in value] if isinstance(value, list) else value
