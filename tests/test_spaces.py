@@ -149,6 +149,23 @@ def test_wandb_gets_texts_for_values_that_hold_parameters():
     assert space.resolve({}, {"a": "[*]", "a.1": 0.05, "a.3": 0.02}) == {"a": [0.02]}
 
 
+def test_a_long_step_range_is_served_by_its_directory_alone():
+    node = {"sweep": True, "distribution": "q_uniform", "min": 0, "max": 100_000, "q": 5}
+    definition = define({"x": 0}, {"x": node}, settings(), False, "offline")
+    assert Grid.of(definition.space, {}).size == 20_001
+    assert definition.space.parameters["x"]["max"] == 100_000
+    with pytest.raises(LanguageError, match="20001 alternatives in one parameter, at most 10000"):
+        define({"x": 0}, {"x": node}, settings(), False, "online")
+
+
+@pytest.mark.parametrize("exclude", [(), [{"o": "b", "k": 1}]])
+def test_probabilities_in_a_grid_are_an_error_however_their_parameter_is_sent(exclude):
+    values = [1, {"x": 0} if exclude else {"x": {"sweep": True, "values": [1, 2]}}]
+    node = {"sweep": True, "sweep_alias": ["a", "b"], "values": values, "probabilities": [0.5, 0.5]}
+    with pytest.raises(LanguageError, match="o.probabilities: a grid takes every value once"):
+        Space.compile({"o": node, "k": {"sweep": True, "values": [1, 2]}}, exclude=exclude)
+
+
 def test_the_parameters_of_a_run_are_known_one_by_one():
     vector = VECTORS["all-together"]
     space = defined(vector).space

@@ -12,8 +12,8 @@ from typing import Any
 
 from dysweep.language.flat import Flat, Member, by_branch, member_text
 from dysweep.language.labels import lookup_key, made_label, scalar_text, unless_taken
-from dysweep.language.parameter import check_alternatives
-from dysweep.language.placed import Placed
+from dysweep.language.parameter import check_alternatives, check_equal_shares
+from dysweep.language.placed import without_places
 from dysweep.language.substitute import put_in
 
 
@@ -74,9 +74,10 @@ class Alternatives:
         """Return the alternatives of a parameter.
 
         Raises:
-            LanguageError: they are infinitely many, or too many.
+            LanguageError: they are infinitely many, too many, or have probabilities.
         """
         parameter = self.flat[place].parameter
+        check_equal_shares(parameter)
         check_alternatives(self.count(place), parameter.path)
         found: list[tuple[Alternative, bool]] = []  # and whether its label may be numbered
         for index in range(parameter.size):
@@ -136,7 +137,7 @@ class Alternatives:
             path: picked for place, picked in picks.items() for path in self.flat[place].parameter.paths
         }
         path = (*member.node.path, *(("values", index) if "values" in member.node.spec else ("value",)))
-        return made_label(_plain(put_in(value, path, chosen)))
+        return made_label(without_places(put_in(value, path, chosen)))
 
 
 def _names_itself(flat: Flat) -> bool:
@@ -152,11 +153,3 @@ def piece_of(flat: Flat, text: str) -> str:
 def _value(member: Member, index: int) -> Any:
     spec = member.node.spec
     return spec["values"][index] if "values" in spec else spec["value"]
-
-
-def _plain(tree: Any) -> Any:
-    if isinstance(tree, Placed):
-        return _plain(tree.value)
-    if isinstance(tree, dict):
-        return {key: _plain(item) for key, item in tree.items()}
-    return [_plain(item) for item in tree] if isinstance(tree, list) else tree

@@ -13,6 +13,7 @@ from dysweep.files import load_file
 from dysweep.language.base_fit import check_fit
 from dysweep.language.evaluate import carries_code, is_plain
 from dysweep.language.nodes import ROOT_WORDS
+from dysweep.language.parameter import check_alternatives
 from dysweep.language.space import Space
 from dysweep.language.tree import GROUP, copy_tree, describe, format_key, format_path, is_word
 from dysweep.language.wandb_rules import check_configuration, check_parameter
@@ -70,6 +71,8 @@ def define(
     space = Space.compile(described["parameters"], path, method, exclude)
     for parameter in space.flat:
         check_parameter(parameter, mode)
+        if parameter.in_full and mode == "online":
+            check_alternatives(parameter.size, parameter.path)
         if parameter.is_repeat and method != "grid":
             raise LanguageError(
                 f"{format_path(parameter.path)}.sweep_repeats",

@@ -175,7 +175,7 @@ class Exclusion:
             return places[name], None
         if name in members:
             return members[name]
-        raise LanguageError(where, f"no such parameter{closest(str(name), [*places, *members])}")
+        raise LanguageError(where, f"unknown parameter{closest(str(name), [*places, *members])}")
 
     def _value(self, place: int, member: Member | None, index: int) -> Any:
         flat = self.flat[place]

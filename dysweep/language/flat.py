@@ -81,11 +81,6 @@ def flat_parameters(nodes: list[Node], method: str) -> tuple[Flat, ...]:
     """
     for node in nodes:
         check_node(node)
-        if method == "grid" and node.parent is not None and "probabilities" in node.spec:
-            raise LanguageError(
-                f"{format_path(node.path)}.probabilities",
-                "a grid takes every value once; leave them out, or choose method: random",
-            )
     _check_repeats(nodes)
     units = list(_units(nodes))
     taken = _reserve(nodes)
@@ -120,7 +115,7 @@ def _check_repeats(nodes: list[Node]) -> None:
     if len(repeated) > 1:
         raise LanguageError(
             f"{format_path(repeated[1].path)}.sweep_repeats",
-            f"repeats stand at {format_path(repeated[0].path)} already; one place is enough",
+            f"{format_path(repeated[0].path)} has repeats already; one place is enough",
         )
 
 
@@ -154,14 +149,12 @@ def _check_zip(label: str, zipped: list[Node], labels: list[str]) -> None:
     first, *others = zipped
     if not others:
         meant = closest(label, [each for each in labels if each != label])
-        raise LanguageError(
-            f"{format_path(first.path)}.sweep_zip", f"{label!r} stands on this node alone{meant}"
-        )
+        raise LanguageError(f"{format_path(first.path)}.sweep_zip", f"{label!r} is on this node alone{meant}")
     for node in others:
         if node.branch != first.branch:
             raise LanguageError(
                 f"{format_path(node.path)}.sweep_zip",
-                f"a zip stands in one branch or outside of all, and {format_path(first.path)} is elsewhere",
+                f"zipped nodes are in one branch, or outside of all; {format_path(first.path)} is elsewhere",
             )
         counts = [len(each.spec["values"]) for each in (node, first)]
         if counts[0] != counts[1]:

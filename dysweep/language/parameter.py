@@ -18,7 +18,7 @@ from dysweep.language.tree import TreePath, copy_tree, format_key, format_path
 
 logger = logging.getLogger("dysweep")
 
-_MOST_ALTERNATIVES = 10_000
+MOST_ALTERNATIVES = 10_000
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,8 @@ class Parameter:
         return index
 
     def to_wandb(self) -> dict[str, Any]:
-        """Return the parameter as a W&B sweep configuration wants it.
-
-        Raises:
-            LanguageError: it has too many values to be written out.
-        """
-        if self.in_full:
-            check_alternatives(self.size, self.path)
+        """Return the parameter as a W&B sweep configuration wants it."""
+        if self.in_full and self.size <= MOST_ALTERNATIVES:
             return {"values": [self.encode(index) for index in range(self.size)]}
         described = dict(self.node)
         sent = [self.encode(index) for index in range(len(self.values))]
@@ -144,11 +139,24 @@ def check_alternatives(count: int, path: TreePath) -> None:
     Raises:
         LanguageError: it does.
     """
-    if count > _MOST_ALTERNATIVES:
+    if count > MOST_ALTERNATIVES:
         raise LanguageError(
             format_path(path),
-            f"{count} alternatives in one parameter, at most {_MOST_ALTERNATIVES} can be written out; "
+            f"{count} alternatives in one parameter, at most {MOST_ALTERNATIVES} can be written out; "
             "make inner parameters outer ones, or choose method: random",
+        )
+
+
+def check_equal_shares(parameter: Parameter) -> None:
+    """Check that a parameter of a grid has no probabilities.
+
+    Raises:
+        LanguageError: it has some.
+    """
+    if "probabilities" in parameter.node:
+        raise LanguageError(
+            f"{format_path(parameter.path)}.probabilities",
+            "a grid takes every value once; leave them out, or choose method: random",
         )
 
 
@@ -202,7 +210,7 @@ def _check_repeats(node: Node) -> None:
         raise LanguageError(where, f"takes the place of `values`; leave out {', '.join(beside)}")
     if node.parent is not None:
         raise LanguageError(
-            where, "counts whole runs, so it cannot stand inside the values of another node; put it outside"
+            where, "counts whole runs, so it cannot be inside the values of another node; put it outside"
         )
     is_number = type(repeats) is int and repeats >= 1
     are_seeds = (

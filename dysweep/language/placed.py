@@ -9,7 +9,7 @@ from dysweep.language.tree import TreePath
 
 
 class Marker:
-    """A value that is no value of a tree."""
+    """What stands in a patch for something that is not part of a tree."""
 
     def __init__(self, name: str) -> None:
         self.name = name

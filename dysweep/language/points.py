@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dysweep.errors import ConfigError, LanguageError
+from dysweep.errors import ConfigError
 from dysweep.language.axes import Axis, axis_of_range
-from dysweep.language.parameter import Parameter
+from dysweep.language.parameter import Parameter, check_equal_shares
 from dysweep.language.shuffle import shuffled
 from dysweep.language.space import Space
-from dysweep.language.tree import format_path
 
 
 class Points(Protocol):
@@ -83,11 +82,7 @@ class Grid:
 
 
 def _axis(parameter: Parameter) -> Axis:
-    if "probabilities" in parameter.node:
-        raise LanguageError(
-            f"{format_path(parameter.path)}.probabilities",
-            "a grid takes every value once; leave them out, or choose method: random",
-        )
+    check_equal_shares(parameter)
     if parameter.values:
         values = tuple(parameter.encode(index) for index in range(len(parameter.values)))
         return Axis(len(values), values)

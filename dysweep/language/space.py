@@ -381,4 +381,4 @@ def _joint_from_stored(item: dict[str, Any], flat: tuple[Parameter, ...]) -> Par
 
 def _check_pick(place: int, index: int, flat: tuple[Parameter, ...]) -> None:
     if not (0 <= place < len(flat) and 0 <= index < flat[place].size):
-        raise TypeError(f"there is no value {index} of parameter {place}")
+        raise TypeError(f"value {index} of parameter {place} is out of range")

@@ -172,7 +172,7 @@ class _Upsert:
                 continue
             if not isinstance(name, str) or name not in current:
                 meant = closest(name, current) if isinstance(name, str) else ""
-                raise LanguageError(format_path(here), f"there is no key {name!r} to delete{meant}")
+                raise LanguageError(format_path(here), f"unknown key {name!r}{meant}")
             del current[name]
 
     def _put_groups(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
