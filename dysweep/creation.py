@@ -16,10 +16,11 @@ from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, DysweepError, TrackingError
 from dysweep.language.definition import define
 from dysweep.language.naming import check_template, paths_of, short_keys
-from dysweep.language.points import Grid
+from dysweep.language.points import points_of, size_of
 from dysweep.language.wandb_rules import check_project
 from dysweep.log import say, say_by_default
 from dysweep.modes import mode_of
+from dysweep.search import check_installed
 from dysweep.settings import ResumableSweepConfig
 from dysweep.text import counted, short_path, short_value
 from dysweep.views.preview import Preview, values_of
@@ -34,8 +35,7 @@ def create_and_describe(config: ResumableSweepConfig) -> str:
     sweep_id = create(config)
     directory = location_of(config).directory(sweep_id)
     sweep = directory.sweep
-    by_grid = sweep.sweep_configuration["method"] == "grid"
-    size = Grid.of(sweep.compiled, sweep.sweep_configuration).size if by_grid else None
+    size = size_of(sweep.compiled, sweep.sweep_configuration, sweep.mode)
     many = "" if size is None else f"{counted(size, 'run')}, "
     say(f"sweep {sweep_id}: {many}in {short_path(directory.path)}")
     if sweep.online:
@@ -110,10 +110,18 @@ def preview(config: ResumableSweepConfig) -> Preview:
     mode = mode_of(config)
     definition = define(config.base_config, config.sweep_configuration, settings, config.allow_eval, mode)
     check_template(config.run_name, definition.space)
-    by_grid = mode == "offline" or definition.sweep_configuration["method"] == "grid"
-    grid = Grid.of(definition.space, definition.sweep_configuration) if by_grid else None
+    space, described = definition.space, definition.sweep_configuration
+    is_known = mode == "offline" or described["method"] == "grid"
+    points = points_of(space, described, None) if is_known else None
+    size = size_of(space, described, mode)
+    if mode == "offline" and described["method"] == "bayes":
+        check_installed()
+    if size is None and mode == "offline":
+        logger.warning(
+            "sweep_configuration.run_cap: missing, so the sweep has no end; --count N ends an agent after N"
+        )
     keys = short_keys(paths_of(config.wandb_keys), definition.base_config, definition.space)
-    return Preview(definition, grid, config.allow_eval, keys)
+    return Preview(definition, points, size, mode, config.allow_eval, keys)
 
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:

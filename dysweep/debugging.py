@@ -13,7 +13,7 @@ from dysweep.creation import location_of, preview
 from dysweep.current import in_environment
 from dysweep.errors import ConfigError
 from dysweep.files import replace_json, user_path
-from dysweep.language.points import Grid
+from dysweep.language.points import Points, points_of
 from dysweep.language.space import Space
 from dysweep.log import say
 from dysweep.settings import ResumableSweepConfig
@@ -71,14 +71,15 @@ def _point(config: ResumableSweepConfig, which: str) -> tuple[Space, dict[str, A
     """Return the sweep's space, and a point's assignment and config."""
     if config.sweep_id is None:
         seen = preview(config)
-        assignment = _assignment(seen.grid, which)
+        assignment = _assignment(seen.points, which)
         return seen.definition.space, assignment, seen.config(assignment)
     directory = location_of(config).find(config.sweep_id)
     sweep = directory.sweep
     if which.isdecimal() and which not in directory.run_ids():
-        by_grid = sweep.sweep_configuration["method"] == "grid"
-        grid = Grid.of(sweep.compiled, sweep.sweep_configuration) if by_grid else None
-        assignment = _assignment(grid, which)
+        is_known = not sweep.online or sweep.sweep_configuration["method"] == "grid"
+        described = sweep.sweep_configuration
+        points = points_of(sweep.compiled, described, sweep.sweep_id) if is_known else None
+        assignment = _assignment(points, which)
     else:
         run = directory.run(which)
         assignment = run.record()["assignment"]
@@ -88,11 +89,12 @@ def _point(config: ResumableSweepConfig, which: str) -> tuple[Space, dict[str, A
     return sweep.compiled, assignment, tree
 
 
-def _assignment(grid: Grid | None, which: str) -> dict[str, Any]:
+def _assignment(points: Points | None, which: str) -> dict[str, Any]:
     if not which.isdecimal():
         raise ConfigError(f"--debug: {which!r}: without a sweep, give the place of a point, 1 for the first")
-    if grid is None:
-        raise ConfigError("--debug: only a grid has places; give the id of a run")
-    if not 1 <= int(which) <= grid.size:
-        raise ConfigError(f"--debug: {which} is out of range; the grid has the points 1 to {grid.size}")
-    return grid.assignment(int(which) - 1)
+    if points is None:
+        raise ConfigError("--debug: only a grid has places before its runs are chosen; give the id of a run")
+    if int(which) < 1 or (points.size is not None and int(which) > points.size):
+        last = "" if points.size is None else f" to {points.size}"
+        raise ConfigError(f"--debug: {which} is out of range; the sweep has the points 1{last}")
+    return points.assignment(int(which) - 1)

@@ -18,7 +18,7 @@ LAYERS = [
     ["agents"],
     ["tracking", "views"],
     ["directory"],
-    ["space", "objects"],
+    ["space", "objects", "search"],
     ["language"],
     ["modes"],
     ["settings"],

@@ -100,7 +100,7 @@ def test_on_a_terminal_an_exception_ends_in_the_debugger():
 WRONG = {
     "out of range": (
         ["-c", "config.yaml", "--debug", "3"],
-        "3 is out of range; the grid has the points 1 to 2",
+        "3 is out of range; the sweep has the points 1 to 2",
     ),
     "no place": (["-c", "config.yaml", "--debug", "x"], "'x': without a sweep, give the place of a point"),
     "a folder alone": (["-c", "config.yaml", "--checkpoint_dir", "d"], "--checkpoint_dir: it needs --debug"),

@@ -70,9 +70,9 @@ BAD_CONFIGS = {
         "base_config: {}\nsweep_configuration: {a: {sweep: true, values: [1, {dy__list__operations: []}]}}",
         "sweep_configuration.a.values[1].dy__list__operations: dy__list__operations needs a list",
     ),
-    "random search": (
-        "base_config: {}\nmethod: random\nsweep_configuration: {a: {sweep: true, values: [1]}}",
-        "sweep_configuration.method: 'random' cannot be served without W&B",
+    "a scheduler of W&B's": (
+        "base_config: {}\nsweep_configuration: {method: custom, parameters: {a: {sweep: true, values: [1]}}}",
+        "sweep_configuration.method: 'custom' is for a scheduler of W&B's",
     ),
     "a distribution in a grid": (
         "base_config: {}\nsweep_configuration: {a: {sweep: true, min: 0.0, max: 1.0}}",

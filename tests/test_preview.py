@@ -108,7 +108,7 @@ def test_equal_and_impossible_configs_are_counted(capsys):
                 "x",
                 "--sweep_configuration.parameters.n={sweep: true, min: 0, max: 9999}",
             ],
-            "the grid has 40000 runs; say how many to write (--limit N)",
+            "the sweep has 40000 runs; say how many to write (--limit N)",
         ),
     ],
 )

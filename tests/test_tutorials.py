@@ -25,6 +25,7 @@ SWEEPS = {
     "lists": 4,
     "patches": 4,
     "places": 4,
+    "random": 20,
     "repeats": 6,
     "replace": 3,
     "zip": 3,
@@ -40,7 +41,7 @@ def checkout(own_folder):
 
 def test_all_sweeps_are_tested():
     files = {path.stem for path in (ROOT / "tutorials").glob("*.yaml")}
-    assert files == {"base", "random", *SWEEPS}
+    assert files == {"base", "bayes", *SWEEPS}
 
 
 def test_the_sweeps_give_configs_that_their_functions_can_run(checkout, capfd):
@@ -64,9 +65,17 @@ def test_lists_are_changed_as_their_aliases_say(checkout):
     assert configs[3]["transforms"][0]["init_args"] == {"pixels": 2}
 
 
-def test_random_search_is_previewed_without_wandb(checkout, capsys):
-    assert cli.create(["-c", "tutorials/random.yaml", "--dry_run"]) == 0
-    assert "as many runs as W&B chooses" in capsys.readouterr().out
+def test_bayes_chooses_one_run_after_the_other(checkout, capsys):
+    settings = ["-c", "tutorials/bayes.yaml", "--base_config.epochs", "1"]
+    assert cli.create([*settings, "--dry_run"]) == 0
+    assert capsys.readouterr().out.startswith("20 runs, chosen one by one\n")
+    work = ["--package", "tutorials.training", "--function", "main", "--count", "12"]
+    assert cli.run_resume([*settings, *work]) == 0
+    [sweep_id] = [path.name.removeprefix("checkpoints-") for path in Path("dysweep_logs").iterdir()]
+    runs = [run.assignment for run in dysweep.open_sweep(sweep_id).runs]
+    assert {frozenset(run) for run in runs} == {
+        frozenset({"optimizer", "sgd.lr", "sgd.momentum"}), frozenset({"optimizer", "adam.lr"})
+    }  # fmt: skip
 
 
 def test_the_number_of_trained_parameters_is_that_of_the_paper(checkout):

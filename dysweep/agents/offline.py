@@ -6,15 +6,17 @@ import random
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dysweep.agents.results import Results
 from dysweep.agents.sources import Claim, Claims, Source
 from dysweep.directory.runs import State
 from dysweep.errors import ConfigError
-from dysweep.language.points import Grid, Points
+from dysweep.language.metric import Metric
+from dysweep.language.points import Points, points_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,15 @@ class DirectoryServer:
     def new_runs(self) -> Source:
         """Return the points that nobody has started."""
         sweep = self.claims.directory.sweep
-        return FreePoints(self.claims, Grid.of(sweep.compiled, sweep.sweep_configuration))
+        points = points_of(sweep.compiled, sweep.sweep_configuration, sweep.sweep_id)
+        metric = Metric.of(sweep.sweep_configuration)
+        results = Results(self.claims.directory, metric, self.claims.max_attempts) if metric else None
+        if points is not None:
+            return FreePoints(self.claims, points, results)
+        from dysweep.agents.suggestions import Suggestions
+
+        assert results is not None  # checked when the sweep was created
+        return Suggestions(self.claims, results)
 
     def unstarted_runs(self) -> Iterator[Source]:
         """Return nothing: a run of a directory is recorded together with its first claim."""
@@ -60,13 +70,15 @@ class FreePoints:
 
     claims_of: Claims
     points: Points
+    results: Results | None = None
 
     @property
-    def total(self) -> int:
+    def total(self) -> int | None:
         return self.points.size
 
-    def left(self) -> int:
-        return self.points.size - len(self.claims_of.directory.run_ids())
+    def left(self) -> int | None:
+        size = self.points.size
+        return None if size is None else size - len(self.claims_of.directory.run_ids())
 
     def claims(self) -> Generator[Claim, None, None]:
         """Claim one point after the other: in their order, and from anywhere once another agent was met.
@@ -77,7 +89,7 @@ class FreePoints:
         directory = self.claims_of.directory
         started = directory.run_ids()
         begin, is_alone = 0, True
-        while (index := self._free(begin, started)) is not None:
+        while (index := self._free(begin, started)) is not None and not self._has_reached_target():
             run_id = self._run_id(index)
             # The lock only tells that another agent is at it; which one gets a point is decided by the rename
             # in start_run.
@@ -87,15 +99,21 @@ class FreePoints:
                     claim = self.claims_of.new(run_id, self.points.assignment(index), place=index + 1)
             if claim is None:
                 is_alone, started = False, directory.run_ids()
-                begin = random.randrange(self.points.size)
+                begin = 0 if self.points.size is None else random.randrange(self.points.size)
             else:
                 started.add(run_id)
                 begin = index + 1
                 yield claim
 
+    def _has_reached_target(self) -> bool:
+        if self.results is None or self.results.metric.target is None:
+            return False
+        return self.results.has_reached_target(self.results.read())
+
     def _free(self, begin: int, started: Collection[str]) -> int | None:
         """Return the first point that is not known to be started, from one on and around."""
-        for index in chain(range(begin, self.points.size), range(begin)):
+        size = self.points.size
+        for index in count(begin) if size is None else chain(range(begin, size), range(begin)):
             if self._run_id(index) not in started:
                 return index
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dysweep.errors import LanguageError
+from dysweep.language.distributions import distribution_of
 from dysweep.language.tree import TreePath, format_path
 
 
@@ -41,7 +42,7 @@ def axis_of_range(node: Mapping[str, Any], path: TreePath) -> Axis:
     low: Any = node.get("min")
     high: Any = node.get("max")
     step: Any = node.get("q", 1)
-    kind = node.get("distribution", "int_uniform" if type(low) is int and type(high) is int else "uniform")
+    kind = distribution_of(node)
     finite = (
         kind in ("int_uniform", "q_uniform")
         and all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high, step))

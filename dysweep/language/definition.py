@@ -70,13 +70,13 @@ def define(
     method, exclude = described["method"], described.get("sweep_exclude", ())
     space = Space.compile(described["parameters"], path, method, exclude)
     for parameter in space.flat:
-        check_parameter(parameter, mode)
+        check_parameter(parameter, method, mode)
         if parameter.in_full and mode == "online":
             check_alternatives(parameter.size, parameter.path)
-        if parameter.is_repeat and method != "grid":
+        if parameter.is_repeat and method != "grid" and mode == "online":
             raise LanguageError(
                 f"{format_path(parameter.path)}.sweep_repeats",
-                "W&B cannot repeat what it draws; choose method: grid",
+                "W&B cannot repeat what it draws; choose method: grid, or mode: offline",
             )
     if not space.swept:
         raise LanguageError(

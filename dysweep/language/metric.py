@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +21,39 @@ class Metric:
     Args:
         name: the metric's name.
         goal: minimize or maximize.
+        target: no new run is started once one has reached it; None for no such value.
     """
 
     name: str
     goal: str = "minimize"
+    target: float | None = None
 
     @classmethod
     def of(cls, sweep_configuration: Mapping[str, Any]) -> Metric | None:
         """Return the metric that a sweep declares; None if it declares none."""
         declared = sweep_configuration.get("metric")
         name = declared.get("name") if isinstance(declared, dict) else None
-        return cls(str(name), str(declared.get("goal") or "minimize")) if name and declared else None
+        if not name or not declared:
+            return None
+        return cls(str(name), str(declared.get("goal") or "minimize"), declared.get("target"))
+
+    def value_of(self, state: str, logged: Mapping[str, float]) -> float | None:
+        """Return the value of a run: None if it has failed, or has logged no number.
+
+        Args:
+            state: the run's state.
+            logged: its final metrics.
+        """
+        name = self.logged_as(logged)
+        if state not in ("finished", "killed") or name is None or not math.isfinite(logged[name]):
+            return None
+        return logged[name]
+
+    def is_reached(self, value: float | None) -> bool:
+        """Return whether a run with this value has reached the target."""
+        if self.target is None or value is None:
+            return False
+        return value >= self.target if self.goal == "maximize" else value <= self.target
 
     def logged_as(self, logged: Collection[str]) -> str | None:
         """Return the name under which it was logged: its own, or what fits the goal of its aggregates.

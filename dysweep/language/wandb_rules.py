@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, closest
+from dysweep.language.distributions import distribution_of
 from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.parameter import Parameter
 from dysweep.language.tree import describe, format_key, format_path
@@ -76,6 +77,10 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     cap = described.get("run_cap")
     if cap is not None and (type(cap) is not int or cap < 1):
         raise ConfigError(f"{root}.run_cap: must be a whole number of at least 1, got {cap!r}")
+    if method == "custom" and mode == "offline":
+        raise ConfigError(
+            f"{root}.method: 'custom' is for a scheduler of W&B's, and W&B serves this sweep not"
+        )
     _check_order(described, mode, root)
     scheduled = method == "custom" or described.get("scheduler") is not None
     if described.get("metrics") is not None and not (scheduled and mode == "online"):
@@ -83,7 +88,7 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
             "%s.metrics: only a scheduler of W&B's uses it; name one as metric: {name: loss, goal: minimize}",
             root,
         )
-    _check_metric(described, root)
+    _check_metric(described, mode, root)
     if described.get("early_terminate") is not None:
         _check_early_terminate(described, f"{root}.early_terminate")
     if mode == "offline":
@@ -116,10 +121,13 @@ def _check_order(described: Mapping[str, Any], mode: str, root: str) -> None:
     if "sweep_seed" in described:
         if is_grid:
             raise ConfigError(f"{root}.sweep_seed: a grid draws nothing; sweep_shuffle shuffles it")
-        raise ConfigError(f"{root}.sweep_seed: W&B draws by itself and takes no seed; leave it out")
+        if mode == "online":
+            raise ConfigError(
+                f"{root}.sweep_seed: W&B draws by itself and takes no seed; WANDB_MODE=offline draws with it"
+            )
 
 
-def _check_metric(described: Mapping[str, Any], root: str) -> None:
+def _check_metric(described: Mapping[str, Any], mode: str, root: str) -> None:
     metric = described.get("metric")
     if metric is None:
         if described["method"] == "bayes":
@@ -140,6 +148,8 @@ def _check_metric(described: Mapping[str, Any], root: str) -> None:
     for key, allowed in (("impute", _IMPUTE), ("impute_while_running", (*_IMPUTE, "false"))):
         if key in metric and metric[key] not in allowed:
             raise ConfigError(f"{where}.{key}: {metric[key]!r} is none of {', '.join(allowed)}")
+        if key in metric and mode == "offline":
+            logger.warning("%s.%s: no effect offline; a failed run counts as the worst so far", where, key)
 
 
 def _check_early_terminate(described: Mapping[str, Any], where: str) -> None:
@@ -164,11 +174,12 @@ def _check_early_terminate(described: Mapping[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: needs a metric to judge by; add metric: {{name: NAME, goal: minimize}}")
 
 
-def check_parameter(parameter: Parameter, mode: str) -> None:
+def check_parameter(parameter: Parameter, method: str, mode: str) -> None:
     """Check W&B's description of a swept parameter.
 
     Args:
         parameter: the parameter.
+        method: of the sweep.
         mode: who serves the sweep, online or offline.
 
     Raises:
@@ -180,7 +191,12 @@ def check_parameter(parameter: Parameter, mode: str) -> None:
             f"{where}.parameters",
             "W&B's nested `parameters` is not needed; write its keys in its place, each with `sweep: true`",
         )
-    kind = node.get("distribution", _implied(node))
+    if node and not {"distribution", "values", "value", "min", "max"} & node.keys():
+        needs = "needs" if len(node) == 1 else "need"
+        raise LanguageError(
+            where, f"{' and '.join(node)} {needs} a distribution; add distribution: normal, for example"
+        )
+    kind = distribution_of(node)
     if not isinstance(kind, str) or kind not in _TAKES:
         raise LanguageError(
             f"{where}.distribution", f"no distribution {kind!r}{closest(str(kind), sorted(_TAKES))}"
@@ -205,27 +221,20 @@ def check_parameter(parameter: Parameter, mode: str) -> None:
     if same := parameter.same_values:
         logger.warning("%s.values: %s are the same value, and get a run each", where, " and ".join(same))
     if "min" in node:
-        _check_range(node, kind, where, mode)
+        _check_range(node, kind, where, is_drawn=mode == "online" or method != "grid")
     if "probabilities" in node:
+        if method == "bayes" and mode == "offline":
+            logger.warning("%s.probabilities: no effect on a search offline; every value counts alike", where)
         _check_probabilities(node["probabilities"], f"{where}.probabilities")
 
 
-def _implied(node: Mapping[str, Any]) -> str:
-    """Return the distribution that W&B takes where none is named."""
-    if "values" in node:
-        return "categorical_w_probabilities" if "probabilities" in node else "categorical"
-    if "value" in node:
-        return "constant"
-    return "int_uniform" if all(type(node.get(key, 0)) is int for key in _RANGE) else "uniform"
-
-
-def _check_range(node: Mapping[str, Any], kind: str, where: str, mode: str) -> None:
+def _check_range(node: Mapping[str, Any], kind: str, where: str, is_drawn: bool) -> None:
     low, high = node["min"], node["max"]
-    if low > high or (low == high and mode == "online"):
+    if low > high or (low == high and is_drawn):
         problem = "is larger than" if low > high else "is the same as"
         raise LanguageError(f"{where}.min", f"{low!r} {problem} max, which is {high!r}")
-    if kind == "int_uniform" and not all(type(bound) is int for bound in (low, high)):
-        raise LanguageError(where, "'int_uniform' takes whole numbers as min and max")
+    if kind == "int_uniform" and (broken := [key for key in _RANGE if type(node[key]) is not int]):
+        raise LanguageError(f"{where}.{broken[0]}", "'int_uniform' takes whole numbers as min and max")
     if kind.endswith("_values") and low <= 0:
         raise LanguageError(f"{where}.min", f"{kind!r} needs more than 0, got {low!r}")
     if kind in _EXPONENTS and low > 0:
@@ -246,9 +255,9 @@ def _drawn(kind: str, low: float, high: float) -> list[str]:
 def _check_probabilities(probabilities: Any, where: str) -> None:
     if not isinstance(probabilities, list):
         raise LanguageError(where, "a list is needed, one number for each value")
-    for index, each in enumerate(probabilities):
+    for each in probabilities:
         if isinstance(each, bool) or not isinstance(each, (int, float)) or not each >= 0:
-            raise LanguageError(f"{where}[{index}]", f"must be a number of at least 0, got {each!r}")
+            raise LanguageError(where, f"each must be a number of at least 0, got {each!r}")
     if not math.isclose(sum(probabilities), 1, rel_tol=1e-6):
         raise LanguageError(where, f"must add up to 1, and are {sum(probabilities):.6g} together")
 

@@ -7,14 +7,15 @@ import logging
 import pathlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import dump_yaml, user_path
+from dysweep.language.combinations import choose
 from dysweep.language.definition import Definition
 from dysweep.language.evaluate import carries_code
-from dysweep.language.points import Grid
+from dysweep.language.points import Grid, Points
 from dysweep.language.tree import RESERVED, TreePath, format_path
 from dysweep.text import short_value
 
@@ -31,23 +32,27 @@ class Preview:
 
     Args:
         definition: the sweep.
-        grid: its points; None if W&B chooses them.
+        points: its points; None if nobody knows them yet.
+        size: how many runs it has at most; None if nobody knows, or if there is no end.
+        mode: who serves it, online or offline.
         allow_eval: whether code in the sweep may run.
         wandb_keys: settings that W&B also gets under a short key, the paths by key.
     """
 
     definition: Definition
-    grid: Grid | None
+    points: Points | None
+    size: int | None
+    mode: str
     allow_eval: bool
     wandb_keys: dict[str, str]
 
     def assignments(self) -> Iterator[dict[str, Any]]:
-        """Return the grid's points one after the other; without a grid one example."""
-        if self.grid is None:
-            yield self.definition.space.example
+        """Return the points one after the other; an example if nobody knows them yet."""
+        if self.points is None:
+            yield choose(self.definition.space, lambda parameter: parameter.first)
             return
-        for index in range(self.grid.size):
-            yield self.grid.assignment(index)
+        size = self.points.size
+        yield from map(self.points.assignment, count() if size is None else range(size))
 
     def configs(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Return each assignment with its config.
@@ -82,12 +87,13 @@ class Preview:
             limit: how many at most.
 
         Raises:
-            ConfigError: the folder is not empty or cannot be written, or the grid is too large.
+            ConfigError: the folder is not empty or cannot be written, or there are too many.
             LanguageError: a combination of values does not fit.
         """
-        size = 1 if self.grid is None else self.grid.size
-        if limit is None and size > _WRITTEN_RUNS:
-            raise ConfigError(f"--dry_run_dir: the grid has {size} runs; say how many to write (--limit N)")
+        size = 1 if self.points is None else self.points.size
+        if limit is None and (size is None or size > _WRITTEN_RUNS):
+            many = "no end of" if size is None else size
+            raise ConfigError(f"--dry_run_dir: the sweep has {many} runs; say how many to write (--limit N)")
         try:
             folder = user_path(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +134,7 @@ class Preview:
                 logger.warning("%s: the sweep adds this key to the config; did you mean %r?", path, meant)
         if broken:
             logger.warning("%d of %d runs will fail: %s", len(broken), place, broken[0])
-        if equal:
+        if equal and isinstance(self.points, Grid):
             logger.warning(
                 "%d of %d runs have the same config as another one, runs %d and %d for example",
                 len(equal), place, *equal[0],

@@ -120,13 +120,13 @@ def sweep(status: SweepStatus) -> Group:
 
 def preview(seen: Preview, most: int) -> Group:
     """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
-    many = "as many runs as W&B chooses" if seen.grid is None else counted(seen.grid.size, "run")
     table = Table.grid(padding=(0, 2))
     for name, path, values in seen.parameters():
         table.add_row(f"  {short_value(name)}", Text(short_value(path, _LONGEST_PATH), style="dim"), values)
-    parts: list[RenderableType] = [Text(many, style="bold"), table]
+    parts: list[RenderableType] = [Text(_how_many(seen), style="bold"), table]
     for place, assignment in enumerate(islice(seen.assignments(), most), start=1):
-        parts.append(Text(f"run {place}: {short(assignment)}", style="bold"))
+        title = "for example" if seen.points is None else f"run {place}"
+        parts.append(Text(f"{title}: {short(assignment)}", style="bold"))
         try:
             config = seen.config(assignment)
         except LanguageError as error:
@@ -142,6 +142,16 @@ def preview(seen: Preview, most: int) -> Group:
             line.append(" -> " if None not in (old, new) else "", style="dim")
             parts.append(line.append(" (removed)" if new is None else new, style="green"))
     return Group(*parts)
+
+
+def _how_many(seen: Preview) -> str:
+    if seen.mode == "online" and seen.size is None:
+        return "as many runs as W&B chooses"
+    many = "no end of runs" if seen.size is None else counted(seen.size, "run")
+    if seen.points is not None or seen.mode == "online":
+        return many
+    by_chance = seen.definition.sweep_configuration["method"] == "random"
+    return f"{many}, {'drawn at random; sweep_seed shows them here' if by_chance else 'chosen one by one'}"
 
 
 def _tree(written: str | None) -> str | None:

@@ -18,7 +18,8 @@ from dysweep.directory.liveness import Owner
 from dysweep.directory.runs import Attempt, End, RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.language.points import Grid
+from dysweep.language.metric import Metric
+from dysweep.language.points import size_of
 from dysweep.text import as_on_a_terminal, harmless, short_value
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
@@ -271,13 +272,16 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
             runs.append(_run_status(run, max_attempts, details))
         except DirectoryError as error:
             damaged.append(str(error))
-    total = None if old else _total(sweep)
+    total = None if old else _total(sweep, runs)
     return SweepStatus(directory.path, sweep, total, tuple(runs), tuple(damaged))
 
 
-def _total(sweep: Sweep) -> int | None:
+def _total(sweep: Sweep, runs: list[RunStatus]) -> int | None:
+    metric = None if sweep.online else Metric.of(sweep.sweep_configuration)
+    if metric and any(metric.is_reached(metric.value_of(run.state, run.metrics)) for run in runs):
+        return len(runs)
     try:
-        return Grid.of(sweep.compiled, sweep.sweep_configuration).size
+        return size_of(sweep.compiled, sweep.sweep_configuration, sweep.mode)
     except ConfigError:
         return None
 
