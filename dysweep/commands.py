@@ -18,6 +18,7 @@ from dysweep.directory.location import Location
 from dysweep.directory.runs import RESUMABLE, State
 from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import ConfigError, Preempted
+from dysweep.extending import extend
 from dysweep.files import user_path
 from dysweep.launch.options import LaunchOptions
 from dysweep.launch.start import are_left, warn_of_other_versions
@@ -37,6 +38,12 @@ def create(options: Options, additional: list[str], settings: dict[str, Any]) ->
     config = read_settings(None, settings)
     if options.print_config:
         print(commented(settings), end="")
+        return 0
+    if options.extend is not None:
+        if config.sweep_id is not None or options.dry_run_dir is not None or options.limit is not None:
+            raise ConfigError("--extend: it takes the settings of a sweep, and --dry_run")
+        extend(options.extend, config, options.dry_run)
+        print(options.extend)
         return 0
     if options.dry_run:
         return _dry_run(preview(config), options.dry_run_dir, options.limit)

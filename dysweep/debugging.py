@@ -11,9 +11,10 @@ from typing import Any
 
 from dysweep.creation import location_of, preview
 from dysweep.current import in_environment
+from dysweep.directory.extensions import Definitions
 from dysweep.errors import ConfigError
 from dysweep.files import replace_json, user_path
-from dysweep.language.points import Points, points_of
+from dysweep.language.points import Points
 from dysweep.language.space import Space
 from dysweep.log import say
 from dysweep.settings import ResumableSweepConfig
@@ -76,13 +77,15 @@ def _point(config: ResumableSweepConfig, which: str) -> tuple[Space, dict[str, A
     directory = location_of(config).find(config.sweep_id)
     sweep = directory.sweep
     if which.isdecimal() and which not in directory.run_ids():
-        is_known = not sweep.online or sweep.sweep_configuration["method"] == "grid"
-        described = sweep.sweep_configuration
-        points = points_of(sweep.compiled, described, sweep.sweep_id) if is_known else None
-        assignment = _assignment(points, which)
+        method = sweep.sweep_configuration["method"]
+        is_known = method == "grid" or (method == "random" and not sweep.online)
+        points = Definitions.of(directory)
+        assignment = _assignment(points if is_known else None, which)
+        sweep = directory.definition(points.number(int(which) - 1))
     else:
         run = directory.run(which)
-        assignment = run.record()["assignment"]
+        record = run.record()
+        sweep, assignment = directory.definition(record["definition"]), record["assignment"]
         if (kept := run.config()) is not None:
             return sweep.compiled, assignment, kept
     tree = sweep.compiled.resolve(sweep.base_config, assignment, config.allow_eval)

@@ -34,6 +34,12 @@ class Options:
     limit: int | None = setting(
         None, "with dry_run: how many configs to show or to write", CREATE, metavar="N", check=at_least_one
     )
+    extend: str | None = setting(
+        None,
+        "instead of creating a sweep, add to this one, which its directory serves, what it does not have yet",
+        CREATE,
+        metavar="ID",
+    )
     print_config: bool = setting(False, "print a file with all settings of a sweep, explained", CREATE)
 
 

@@ -13,7 +13,7 @@ LAYERS = [
     ["cli"],
     ["commands"],
     ["arguments", "parallel"],
-    ["debugging", "launch"],
+    ["debugging", "extending", "launch"],
     ["completion", "creation", "options", "overrides"],
     ["agents"],
     ["tracking", "views"],

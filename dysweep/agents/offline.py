@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 
 from dysweep.agents.results import Results
 from dysweep.agents.sources import Claim, Claims, Source
+from dysweep.directory.extensions import Definitions
 from dysweep.directory.runs import State
 from dysweep.errors import ConfigError
 from dysweep.language.metric import Metric
-from dysweep.language.points import Points, points_of
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,10 @@ class DirectoryServer:
     def new_runs(self) -> Source:
         """Return the points that nobody has started."""
         sweep = self.claims.directory.sweep
-        points = points_of(sweep.compiled, sweep.sweep_configuration, sweep.sweep_id)
         metric = Metric.of(sweep.sweep_configuration)
         results = Results(self.claims.directory, metric, self.claims.max_attempts) if metric else None
-        if points is not None:
-            return FreePoints(self.claims, points, results)
+        if sweep.sweep_configuration["method"] != "bayes":
+            return FreePoints(self.claims, results)
         from dysweep.agents.suggestions import Suggestions
 
         assert results is not None  # checked when the sweep was created
@@ -69,16 +68,15 @@ class FreePoints:
     """The points of a sweep that nobody has started, one after the other."""
 
     claims_of: Claims
-    points: Points
     results: Results | None = None
 
     @property
     def total(self) -> int | None:
-        return self.points.size
+        return Definitions.of(self.claims_of.directory).size
 
     def left(self) -> int | None:
-        size = self.points.size
-        return None if size is None else size - len(self.claims_of.directory.run_ids())
+        total = self.total
+        return None if total is None else total - len(self.claims_of.directory.run_ids())
 
     def claims(self) -> Generator[Claim, None, None]:
         """Claim one point after the other: in their order, and from anywhere once another agent was met.
@@ -87,19 +85,26 @@ class FreePoints:
         chance is by itself for a while.
         """
         directory = self.claims_of.directory
-        started = directory.run_ids()
+        points, started = Definitions.of(directory), directory.run_ids()
         begin, is_alone = 0, True
-        while (index := self._free(begin, started)) is not None and not self._has_reached_target():
+        while not self._has_reached_target():
+            if points.is_extended(directory):
+                points = Definitions.of(directory)
+            index = self._free(points.size, begin, started)
+            if index is None:
+                return
             run_id = self._run_id(index)
             # The lock only tells that another agent is at it; which one gets a point is decided by the rename
             # in start_run.
             with _unless_taken(directory.lock_path) if is_alone else nullcontext(True) as is_free:
                 claim = None
                 if is_free and not (directory.runs_path / run_id).exists():
-                    claim = self.claims_of.new(run_id, self.points.assignment(index), place=index + 1)
+                    claim = self.claims_of.new(
+                        run_id, points.assignment(index), place=index + 1, definition=points.number(index)
+                    )
             if claim is None:
                 is_alone, started = False, directory.run_ids()
-                begin = 0 if self.points.size is None else random.randrange(self.points.size)
+                begin = 0 if points.size is None else random.randrange(points.size)
             else:
                 started.add(run_id)
                 begin = index + 1
@@ -110,9 +115,8 @@ class FreePoints:
             return False
         return self.results.has_reached_target(self.results.read())
 
-    def _free(self, begin: int, started: Collection[str]) -> int | None:
+    def _free(self, size: int | None, begin: int, started: Collection[str]) -> int | None:
         """Return the first point that is not known to be started, from one on and around."""
-        size = self.points.size
         for index in count(begin) if size is None else chain(range(begin, size), range(begin)):
             if self._run_id(index) not in started:
                 return index

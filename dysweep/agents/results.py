@@ -81,7 +81,8 @@ class Results:
         last = run.last_attempt()
         if last is None:
             return RunResult(assignment, False, None), False
-        end, state = last.end(), last.state()
+        end = last.end()
+        state = last.state() if end is None else end.outcome
         value = None if end is None else self.metric.value_of(state, end.metrics)
         is_interrupted = state in (State.RUNNING, State.PREEMPTED, State.CRASHED)
         is_over = not is_interrupted or last.given_up(state, self.max_attempts)

@@ -28,6 +28,7 @@ class Claim:
     """A run that this process may execute now.
 
     Args:
+        sweep: the definition of the sweep that the run is of.
         attempt: the attempt that the process has claimed.
         assignment: what the sweep chose for the run.
         name: the run's name; None if W&B chooses it.
@@ -37,6 +38,7 @@ class Claim:
         from_scratch: begin the W&B run anew, instead of continuing it.
     """
 
+    sweep: Sweep
     attempt: Attempt
     assignment: dict[str, Any]
     name: str | None
@@ -111,13 +113,28 @@ class Claims:
     stopping: Callable[[], bool] = lambda: False
 
     def new(
-        self, run_id: str, assignment: dict[str, Any], *, name: str | None = None, place: int = 1
+        self,
+        run_id: str,
+        assignment: dict[str, Any],
+        *,
+        name: str | None = None,
+        place: int = 1,
+        definition: int = 1,
     ) -> Claim | None:
-        """Record a run together with its first claim; return None if it is recorded already."""
-        config, problem = self._resolve(assignment)
+        """Record a run together with its first claim; return None if it is recorded already.
+
+        Args:
+            run_id: the run's id.
+            assignment: what the sweep chose for it.
+            name: its name; made by `name_of` if None.
+            place: its place among the source's runs.
+            definition: which of the sweep's definitions it is of.
+        """
+        sweep = self.directory.definition(definition)
+        config, problem = self._resolve(sweep, assignment)
         name = name or self.name_of(assignment, config)
-        attempt = self.directory.start_run(run_id, assignment, name, config)
-        return None if attempt is None else Claim(attempt, assignment, name, config, problem, place)
+        attempt = self.directory.start_run(run_id, assignment, name, config, definition)
+        return None if attempt is None else Claim(sweep, attempt, assignment, name, config, problem, place)
 
     def again(
         self, run: RunDirectory, last: Attempt | None, *, place: int = 1, from_scratch: bool = False
@@ -142,8 +159,9 @@ class Claims:
         if from_scratch:
             run.set_checkpoint_aside(self.delete_checkpoints)
         record = run.record()
-        config, problem = self._config_of(run, record["assignment"])
-        return Claim(attempt, record["assignment"], record.get("name"), config, problem, place, from_scratch)
+        sweep, assignment = self.directory.definition(record["definition"]), record["assignment"]
+        config, problem = self._config_of(run, sweep, assignment)
+        return Claim(sweep, attempt, assignment, record.get("name"), config, problem, place, from_scratch)
 
     def after_crash(self, claim: Claim) -> Claim | None:
         """Claim the next attempt of a run that this process has executed, if that has crashed."""
@@ -167,17 +185,18 @@ class Claims:
         return not attempt.unseen() or not self.watch.wait([attempt])
 
     def _config_of(
-        self, run: RunDirectory, assignment: dict[str, Any]
+        self, run: RunDirectory, sweep: Sweep, assignment: dict[str, Any]
     ) -> tuple[dict[str, Any] | None, LanguageError | None]:
         try:
             config = run.config()
         except DirectoryError as error:
             logger.warning("%s; its config is made again from its assignment", error)
             config = None
-        return (config, None) if config is not None else self._resolve(assignment)
+        return (config, None) if config is not None else self._resolve(sweep, assignment)
 
-    def _resolve(self, assignment: dict[str, Any]) -> tuple[dict[str, Any] | None, LanguageError | None]:
-        sweep = self.directory.sweep
+    def _resolve(
+        self, sweep: Sweep, assignment: dict[str, Any]
+    ) -> tuple[dict[str, Any] | None, LanguageError | None]:
         try:
             return sweep.compiled.resolve(sweep.base_config, assignment, self.allow_eval), None
         except LanguageError as error:

@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 
 from dysweep.agents.results import Results, RunResult
 from dysweep.agents.sources import Claim, Claims
+from dysweep.directory.extensions import Definitions
+from dysweep.directory.sweep import Sweep
 from dysweep.language.combinations import repeats_of
 from dysweep.language.parameter import Parameter
-from dysweep.language.points import size_of
 from dysweep.search import Trial, suggest
 
 _LONGEST_WAIT = 10.0  # seconds for the lock, which is held while another agent computes
@@ -31,11 +32,11 @@ class Suggestions:
 
     @property
     def total(self) -> int | None:
-        sweep = self.claims_of.directory.sweep
-        return size_of(sweep.compiled, sweep.sweep_configuration, sweep.mode)
+        return Definitions.of(self.claims_of.directory).size
 
     def left(self) -> int | None:
-        return None if self.total is None else self.total - len(self.claims_of.directory.run_ids())
+        total = self.total
+        return None if total is None else total - len(self.claims_of.directory.run_ids())
 
     def claims(self) -> Generator[Claim, None, None]:
         """Claim one suggested point after the other."""
@@ -44,17 +45,19 @@ class Suggestions:
             # The lock only spares agents the same work; which one gets a number is decided by the rename in
             # start_run.
             with _waiting_for(directory.lock_path):
-                results = self.results.read()
+                definitions, results = Definitions.of(directory), self.results.read()
                 number = self._next_number()
-                point = None if self._is_over(number, results) else self._point(number, results)
+                if definitions.size is not None and number > definitions.size:
+                    return
+                if self.results.has_reached_target(results):
+                    return
+                point = self._point(definitions.last, number, results)
                 if point is None:
                     return
-                claim = self.claims_of.new(self._run_id(number), point, place=number)
+                definition = len(definitions.extensions)
+                claim = self.claims_of.new(self._run_id(number), point, place=number, definition=definition)
             if claim is not None:
                 yield claim
-
-    def _is_over(self, number: int, results: Mapping[str, RunResult]) -> bool:
-        return (self.total is not None and number > self.total) or self.results.has_reached_target(results)
 
     def _next_number(self) -> int:
         started = self.claims_of.directory.run_ids()
@@ -63,9 +66,8 @@ class Suggestions:
     def _run_id(self, number: int) -> str:
         return f"{self.claims_of.directory.sweep.sweep_id}-{number:04d}"
 
-    def _point(self, number: int, results: Mapping[str, RunResult]) -> dict[str, Any] | None:
+    def _point(self, sweep: Sweep, number: int, results: Mapping[str, RunResult]) -> dict[str, Any] | None:
         """Return the point of a run; None if every point there is was chosen."""
-        sweep = self.claims_of.directory.sweep
         repeats = repeats_of(sweep.compiled)
         size = repeats.size if repeats else 1
         place, repeat = divmod(number - 1, size)

@@ -251,7 +251,7 @@ class RunDirectory:
         return self.path / "checkpoint"
 
     def record(self) -> dict[str, Any]:
-        """Read run.json: run_id, assignment, name, created."""
+        """Read run.json: run_id, assignment, name, created, and the definition, 1 where none is written."""
         try:
             stored = read_json(f"{self.path}/run.json")
         except FileNotFoundError as error:
@@ -260,6 +260,8 @@ class RunDirectory:
             raise damaged(self.path / "run.json", KeyError("assignment"))
         if not isinstance(stored.get("name"), (str, type(None))):
             raise damaged(self.path / "run.json", TypeError("a name is text"))
+        if type(stored.setdefault("definition", 1)) is not int:
+            raise damaged(self.path / "run.json", TypeError("a definition is a number"))
         return stored
 
     def config(self) -> dict[str, Any] | None:

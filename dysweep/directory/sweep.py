@@ -2,6 +2,7 @@
 
     checkpoints-<sweep_id>/
         sweep.json                    the sweep: base config, sweep configuration, space
+        sweep.0002.json               what has extended it: the same, and which of its points are new
         sweep.lock                    spares agents a stampede; correctness never rests on it
         sync.json                     entity and project that dysweep_sync takes the runs to
         runs/<run_id>/
@@ -167,10 +168,15 @@ class SweepDirectory:
     """A sweep's directory on a disk that all its agents share."""
 
     path: Path
+    _definitions: dict[int, Sweep] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def record_path(self) -> Path:
         return self.path / "sweep.json"
+
+    def definition_path(self, number: int) -> Path:
+        """Return where the n-th definition of the sweep is: as it was created, and as it was extended."""
+        return self.record_path if number == 1 else self.path / f"sweep.{number:04d}.json"
 
     @property
     def lock_path(self) -> Path:
@@ -268,26 +274,32 @@ class SweepDirectory:
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
                 logger.warning(
                     "%s: every user of this machine may write here, and spoil the sweep; `chmod o-w %s`",
-                    folder,
-                    folder,
-                )
+                    folder, folder,
+                )  # fmt: skip
 
-    @cached_property
+    @property
     def sweep(self) -> Sweep:
-        """The sweep's record.
+        """The sweep's record; for what it raises see `definition`."""
+        return self.definition(1)
+
+    def definition(self, number: int) -> Sweep:
+        """Read the sweep as its n-th definition has it; the first is that of its creation.
 
         Raises:
             NotFoundError: there is no sweep here.
             DirectoryError: the record is damaged, or of another format version.
         """
+        path = self.definition_path(number)
         try:
-            return Sweep.from_stored(read_json(self.record_path))
+            if number not in self._definitions:
+                self._definitions[number] = Sweep.from_stored(read_json(path))
         except FileNotFoundError:
-            raise NotFoundError(f"{self.path}: holds no sweep (sweep.json is missing)") from None
+            raise NotFoundError(f"{self.path}: holds no sweep ({path.name} is missing)") from None
         except DirectoryError:
             raise
         except ValueError as error:
-            raise DirectoryError(f"{self.record_path}: {error}") from None
+            raise DirectoryError(f"{path}: {error}") from None
+        return self._definitions[number]
 
     def run(self, run_id: str) -> RunDirectory:
         """Find a run.
@@ -331,7 +343,12 @@ class SweepDirectory:
             yield RunDirectory(self.runs_path / name)
 
     def start_run(
-        self, run_id: str, assignment: dict[str, Any], name: str | None, config: dict[str, Any] | None
+        self,
+        run_id: str,
+        assignment: dict[str, Any],
+        name: str | None,
+        config: dict[str, Any] | None,
+        definition: int = 1,
     ) -> Attempt | None:
         """Record a new run together with its first claim.
 
@@ -342,6 +359,7 @@ class SweepDirectory:
             assignment: what the sweep chose for it.
             name: what W&B calls the run; None leaves that to W&B.
             config: the config, or None if it could not be resolved.
+            definition: which of the sweep's definitions it is of.
 
         Returns:
             the first attempt, or None if the run is there already.
@@ -350,10 +368,9 @@ class SweepDirectory:
         made = RunDirectory(beside)
         try:
             made.attempts_path.mkdir(parents=True)
-            replace_json(
-                beside / "run.json",
-                {"run_id": run_id, "assignment": assignment, "name": name, "created": now()},
-            )
+            record = {"run_id": run_id, "assignment": assignment, "name": name, "created": now()}
+            later = {"definition": definition} if definition > 1 else {}
+            replace_json(beside / "run.json", {**record, **later})
             if config is not None:
                 replace_json(beside / "run_config.json", config)
             # The claim goes in before the rename: a run is never seen that nobody has started, and a

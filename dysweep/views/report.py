@@ -64,7 +64,7 @@ def report(status: SweepStatus, metric: str | None = None) -> str:
     metric = _metric(status, metric)
     measured = [run for run in status.runs if metric is not None and _is_finite(run.metrics.get(metric))]
     parts = [_head(status, metric, measured), _progress(status)]
-    varying = [parameter for parameter in status.sweep.compiled.flat if _varies(parameter, measured)]
+    varying = [parameter for parameter in status.parameters if _varies(parameter, measured)]
     parameters = varying[:_MOST_PARAMETERS]
     few = (
         f"The first {len(parameters)} of {len(varying)} parameters. "
@@ -105,10 +105,7 @@ def _metric(status: SweepStatus, wanted: str | None) -> str | None:
 
 def _one_by_one(status: SweepStatus) -> SweepStatus:
     """Return a status whose runs have the parameters one by one, also those inside the values of others."""
-    space = status.sweep.compiled
-    return replace(
-        status, runs=tuple(replace(run, assignment=space.settings(run.assignment)) for run in status.runs)
-    )
+    return replace(status, runs=tuple(replace(run, assignment=status.settings(run)) for run in status.runs))
 
 
 def _is_finite(number: float | None) -> bool:
@@ -348,7 +345,7 @@ def _time_line(runs: Iterable[RunStatus]) -> go.Figure:
 
 
 def _table(status: SweepStatus) -> str:
-    parameters = [parameter.name for parameter in status.sweep.compiled.flat]
+    parameters = [parameter.name for parameter in status.parameters]
     metrics = sorted({name for run in status.runs for name in run.metrics})
     head = ["run", "state", *parameters, *metrics, "attempts", "duration", "started", "host", "error"]
     titles = "".join(f"<th><button>{escape(title)}</button></th>" for title in head)

@@ -13,13 +13,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from dysweep.directory.extensions import Definitions, Extension
 from dysweep.directory.legacy import NAME, OldRun, OldSweep
 from dysweep.directory.liveness import Owner
 from dysweep.directory.runs import Attempt, End, RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.language.metric import Metric
-from dysweep.language.points import size_of
+from dysweep.language.parameter import Parameter
 from dysweep.text import as_on_a_terminal, harmless, short_value
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
@@ -69,6 +70,7 @@ class RunStatus:
         error: type and message of what the function raised, if it failed.
         metrics: the final numeric metrics.
         history: its attempts, the last one at the end.
+        definition: which of the sweep's definitions it is of, 1 for that of its creation.
     """
 
     run_id: str
@@ -86,6 +88,7 @@ class RunStatus:
     error: dict[str, str] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     history: tuple[AttemptStatus, ...] = ()
+    definition: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,11 @@ class SweepStatus:
 
     Args:
         directory: the sweep's directory.
-        sweep: its record.
+        sweep: its record; where it was extended, the first one.
         total: how many runs it has in all; None if W&B decides.
         runs: the runs that were started, in the order of their ids.
         damaged: what is wrong with runs that cannot be read.
+        extensions: what the sweep was defined as later.
 
     Example:
         >>> import dysweep, wandb
@@ -125,6 +129,7 @@ class SweepStatus:
     total: int | None
     runs: tuple[RunStatus, ...]
     damaged: tuple[str, ...]
+    extensions: tuple[Sweep, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -135,6 +140,17 @@ class SweepStatus:
         waiting = 0 if self.total is None else max(0, self.total - known)
         counts[State.PENDING.value] += waiting
         return {state.value: counts[state.value] for state in State if counts[state.value]}
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Its parameters one by one, also those that an extension has added."""
+        flat = [each for sweep in (self.sweep, *self.extensions) for each in sweep.compiled.flat]
+        return list({each.name: each for each in flat}.values())
+
+    def settings(self, run: RunStatus) -> dict[str, Any]:
+        """Return the values of a run's parameters one by one."""
+        sweep = (self.sweep, *self.extensions)[run.definition - 1]
+        return sweep.compiled.settings(run.assignment)
 
     def to_json(self) -> str:
         """Write everything as one JSON text; keys are only ever added. NaN and infinity are null."""
@@ -160,7 +176,7 @@ class SweepStatus:
 
         A metric that has the name of another column is called `metric.NAME`.
         """
-        parameters = [parameter.name for parameter in self.sweep.compiled.flat]
+        parameters = [parameter.name for parameter in self.parameters]
         metrics = sorted({name for run in self.runs for name in run.metrics})
         before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "error"]
         header = [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
@@ -168,7 +184,7 @@ class SweepStatus:
         for run in self.runs:
             error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
             row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
-            settings = self.sweep.compiled.settings(run.assignment)
+            settings = self.settings(run)
             row += [settings.get(name) for name in parameters]
             row += [getattr(run, column) for column in _COLUMNS_AFTER]
             rows.append([*row, error, *(run.metrics.get(name) for name in metrics)])
@@ -272,16 +288,19 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
             runs.append(_run_status(run, max_attempts, details))
         except DirectoryError as error:
             damaged.append(str(error))
-    total = None if old else _total(sweep, runs)
-    return SweepStatus(directory.path, sweep, total, tuple(runs), tuple(damaged))
+    definitions = Definitions((Extension(sweep),)) if old else Definitions.of(directory)
+    total = None if old else _total(definitions, runs)
+    later = tuple(each.sweep for each in definitions.extensions[1:])
+    return SweepStatus(directory.path, sweep, total, tuple(runs), tuple(damaged), later)
 
 
-def _total(sweep: Sweep, runs: list[RunStatus]) -> int | None:
+def _total(definitions: Definitions, runs: list[RunStatus]) -> int | None:
+    sweep = definitions.last
     metric = None if sweep.online else Metric.of(sweep.sweep_configuration)
     if metric and any(metric.is_reached(metric.value_of(run.state, run.metrics)) for run in runs):
         return len(runs)
     try:
-        return size_of(sweep.compiled, sweep.sweep_configuration, sweep.mode)
+        return definitions.size
     except ConfigError:
         return None
 
@@ -306,6 +325,7 @@ def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatu
         state=str(state),
         set_aside=last is not None and last.given_up(state, max_attempts),
         assignment=record["assignment"],
+        definition=record["definition"],
         attempts=len(attempts),
         host=owner.host if owner else None,
         slurm_job_id=owner.slurm_job_id if owner else None,
