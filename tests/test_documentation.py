@@ -132,6 +132,15 @@ def test_the_commands_work_one_after_the_other(module, capsys):
         assert code == (2 if refused else 0), arguments
 
 
+def test_the_page_of_spaces_shows_what_a_dry_run_shows(capsys, monkeypatch):
+    page = (ROOT / "docs/spaces.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(ROOT)
+    [[command, *arguments]] = commands(page)
+    assert COMMANDS[command](arguments) == 0 and "--dry_run" in arguments
+    shown = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert f"{shown}\n" in blocks("text", page)
+
+
 def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys, monkeypatch):
     *online, (command, *sync) = commands(WITH_WANDB)
     names = {}

@@ -54,6 +54,10 @@ class Branches:
         """Whether `runs` counts what is run; of a large choice at random it counts the whole grid."""
         return self.sees_all or self._grid.size == self.whole
 
+    def is_alone(self, place: int) -> bool:
+        """Return whether W&B gets a parameter as it is, not one for it and others."""
+        return place in self._alone
+
     def runs(self, value: Value) -> int:
         """Return in how many runs a value occurs."""
         positions = self._positions_of(value)
