@@ -1,5 +1,6 @@
 """Classes that a sweep changes: arguments that stay, and those that a class does not take."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,16 @@ CHANGES = {
         "lr: {sweep: true, sweep_zip: z, values: [1, 2]}}",
         [f"run 2: {STAYS}"],
     ),
+    "a zip of mappings": (
+        "{lr: {sweep: true, sweep_zip: z, values: [1, 2]}, "
+        "model: {sweep: true, sweep_zip: z, sweep_alias: [a, b], values: [{}, {class_path: pkg.CNN}]}}",
+        [f"run 2: {STAYS}"],
+    ),
+    "a swept index": (
+        "layers: {dy__list__operations: [{dy__overwrite: {sweep: true, values: [0, 1]}}], "
+        "class_path: pkg.Norm, init_args: {width: 1}}",
+        ["run 2: layers[1].class_path becomes pkg.Norm; init_args p of pkg.Drop stays; dy__replace drops it"],
+    ),
     "each kind once": (
         "{model: {sweep: true, values: [{class_path: pkg.CNN}, {class_path: pkg.CNN, init_args: {w: 1}}, "
         "{class_path: pkg.RNN}]}, lr: {sweep: true, min: 1, max: 1000000}}",
@@ -169,8 +180,8 @@ def test_what_is_drawn_has_no_first_run_and_is_named_by_its_value(capsys, method
         "o: {sweep: true, sweep_alias: [a, b], values: [{}, {model: {sweep: true, sweep_alias: [mlp, cnn], "
         "values: [{}, {class_path: pkg.CNN}]}}]}, hydra: {_target_: pkg.CNN}, "
         "model: {sweep: true, sweep_alias: [mlp, cnn], values: [{}, {class_path: pkg.CNN}]}, "
-        "outer: {sweep: true, values: [{}, {inner: {sweep: true, sweep_alias: [x], "
-        "values: [{class_path: pkg.RNN}]}}]}}}"
+        "outer: {sweep: true, values: [{}, {inner: {sweep: true, sweep_alias: [y, x], "
+        "values: [{}, {class_path: pkg.RNN}]}}]}}}"
     )
     code, _, err = create(capsys, space, "--dry_run", "--mode", "online")
     assert code == 0 and [line for line in err if " becomes " in line] == [
@@ -179,6 +190,16 @@ def test_what_is_drawn_has_no_first_run_and_is_named_by_its_value(capsys, method
         "outer.1.inner=x: outer.inner.class_path becomes pkg.RNN; init_args hidden, model of pkg.MLP stay; "
         "dy__replace drops them",
     ]
+
+
+def test_of_a_large_grid_in_a_random_order_all_values_are_looked_at(capsys):
+    """Not all occur in the first 10,000 runs."""
+    model = {"sweep": True, "values": [{"class_path": f"pkg.C{number}"} for number in range(2_500)]}
+    space = {"sweep_shuffle": 1, "model": model, "lr": {"sweep": True, "min": 1, "max": 10**9}}
+    code, _, err = create(capsys, json.dumps(space), "--dry_run")
+    said = [line for line in err if " becomes " in line]
+    assert code == 0 and len(said) == 10 and said[-1].endswith(" (and 2490 more like this)")
+    assert all(line.startswith("run ") for line in said)
 
 
 def test_a_sweep_made_in_python_says_it_too(caplog):

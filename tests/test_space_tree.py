@@ -131,6 +131,19 @@ def test_a_zip_is_shown_with_its_members(capsys):
     assert "  pair     a=1, b=true (6) | a=2, b=null (3) | a=3, b=k: [x] (6)" in lines
 
 
+def test_a_value_of_a_zip_may_be_a_node_itself(capsys):
+    zipped = """
+    a: {sweep: true, sweep_zip: odd, values: [0, {sweep: true, values: [1, 2]}]}
+    b: {sweep: true, sweep_zip: odd, values: [3, 4]}"""
+    assert shown(capsys, zipped) == [
+        "3 runs",
+        "  odd                      a, b together",
+        "    a=0, b=3               1 run",
+        "    a=values: [1, 2], b=4  2 runs",
+        "      value                1 | 2",
+    ]
+
+
 def test_repeats_are_repeats(capsys):
     parameters = "\n    seed: {sweep: true, sweep_repeats: [7, 11]}\n    lr: {sweep: true, values: [1, 2, 3]}"
     assert shown(capsys, parameters) == ["6 runs", "  lr    1 | 2 | 3", "  seed  2 repeats: 7 | 11"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from dysweep.errors import LanguageError
 from dysweep.language.evaluate import carries_code
-from dysweep.language.placed import KEEP, unwrap
+from dysweep.language.placed import unwrap
 from dysweep.language.points import Grid
 from dysweep.language.samples import chosen_at, samples
 from dysweep.language.space import Space
@@ -105,9 +105,8 @@ class _Watched(Upsert):
         self._given: dict[int, tuple[Any, dict[Any, TreePath]]] = {}
 
     def put(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
-        value, written = unwrap(patch, path)
-        if value is not KEEP:
-            self._given.setdefault(id(container), (container, {}))[1][key] = written
+        _, written = unwrap(patch, path)
+        self._given.setdefault(id(container), (container, {}))[1][key] = written
         super().put(container, key, patch, path)
 
     def changes(self) -> Iterator[tuple[ClassChange, TreePath]]:

@@ -62,16 +62,14 @@ def samples(space: Space, grid: Grid | None) -> Iterator[Sample]:
 
 def chosen_at(space: Space, path: TreePath) -> str:
     """Write which value of a parameter a part of the YAML belongs to: `model=cnn`, `every run` if to none."""
-    found = ""
-    longest = 0
-    for parameter in space.flat:
+    found = "every run"
+    for parameter in space.flat:  # each before those in its values
         for place in parameter.paths:
             size = len(place)
-            if longest < size < len(path) and path[:size] == place and path[size] in ("values", "value"):
+            if size < len(path) and path[:size] == place and path[size] in ("values", "value"):
                 index = path[size + 1] if path[size] == "values" and len(path) > size + 1 else 0
-                longest = size
                 found = f"{short_value(parameter.name)}={short_value(parameter.encode(int(index)))}"
-    return found or "every run"
+    return found
 
 
 def _matters(parameter: Parameter, index: int) -> bool:
