@@ -13,16 +13,19 @@ from tempfile import TemporaryDirectory
 from dysweep.directory.legacy import NAME, OldSweep
 from dysweep.directory.location import Location
 from dysweep.directory.sweep import Sweep
-from dysweep.errors import ConfigError, DysweepError, TrackingError
+from dysweep.errors import ConfigError, DysweepError, LanguageError, TrackingError
 from dysweep.language.definition import define
+from dysweep.language.evaluate import carries_code
 from dysweep.language.naming import check_template, paths_of, short_keys
 from dysweep.language.points import points_of, size_of
+from dysweep.language.samples import samples
 from dysweep.language.wandb_rules import check_project
 from dysweep.log import say, say_by_default
 from dysweep.modes import mode_of
+from dysweep.objects import ClassCheck
 from dysweep.search import check_installed
 from dysweep.settings import ResumableSweepConfig
-from dysweep.text import counted, short_path, short_value
+from dysweep.text import counted, short, short_path, short_value
 from dysweep.views.preview import Preview, values_of
 
 logger = logging.getLogger("dysweep")
@@ -121,7 +124,25 @@ def preview(config: ResumableSweepConfig) -> Preview:
             "sweep_configuration.run_cap: missing, so the sweep has no end; --count N ends an agent after N"
         )
     keys = short_keys(paths_of(config.wandb_keys), definition.base_config, definition.space)
-    return Preview(definition, points, size, mode, config.allow_eval, keys)
+    seen = Preview(definition, points, size, mode, config.allow_eval, keys)
+    if config.check_classes:
+        _check_classes(seen)
+    return seen
+
+
+def _check_classes(seen: Preview) -> None:
+    """Check the classes in the configs: every declared value in one of them, no combinations."""
+    space, check = seen.definition.space, ClassCheck()
+    if carries_code(space.tree) and not seen.allow_eval:
+        return
+    for sample in samples(space, seen.counted_grid):
+        try:
+            problem = check.problem(seen.config(sample.assignment))
+        except LanguageError:
+            continue  # that a run will fail is said elsewhere
+        if problem is not None:
+            where = short(sample.assignment) if sample.run is None else f"run {sample.run}"
+            raise ConfigError(f"{problem} ({where})")
 
 
 def _create_online(config: ResumableSweepConfig, sweep: Sweep) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
-from dysweep.errors import ConfigError, closest
+from dysweep.errors import ConfigError, closest, text_of
 from dysweep.language.evaluate import import_name
+from dysweep.language.tree import INIT_ARGS as _INIT_ARGS
 from dysweep.language.tree import format_key
 
-_CLASS_PATH, _INIT_ARGS = "class_path", "init_args"
-_TARGET, _PARTIAL = "_target_", "_partial_"
+_CLASS_PATH, _TARGET, _PARTIAL = "class_path", "_target_", "_partial_"
+_WORDS_OF_HYDRA = (_TARGET, _PARTIAL, "_recursive_", "_convert_", "_args_")
 
 
 def instantiate(
@@ -124,3 +127,74 @@ def _is_defined_in(found: Any, beginnings: tuple[str, ...]) -> bool:
     home = getattr(found, "__module__", None) or getattr(owner, "__name__", None)
     is_at_home = isinstance(home, str) and f"{home}.".startswith(beginnings)
     return (inspect.isclass(found) or inspect.isroutine(found)) and is_free and is_at_home
+
+
+class ClassCheck:
+    """Checks that the classes named in configs take the arguments that are given; imports each once."""
+
+    def __init__(self) -> None:
+        self._allowed: dict[str, list[str] | None] = {}
+
+    def problem(self, config: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the first class that cannot be made so, None if nothing is."""
+        try:
+            for where, tree in _trees(config, ""):
+                self._check(where, tree)
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def _check(self, where: str, tree: Mapping[str, Any]) -> None:
+        of_lightning = _CLASS_PATH in tree
+        word = _CLASS_PATH if of_lightning else _TARGET
+        name, inside = tree[word], _below(where, _INIT_ARGS) if of_lightning else where
+        given = tree.get(_INIT_ARGS) or {} if of_lightning else tree
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"{inside}: a mapping is needed, got {given!r:.200}")
+        if not isinstance(name, str) or name not in self._allowed:
+            self._allowed[name] = _allowed_arguments(_imported(name, _below(where, word)))
+        allowed = self._allowed[name]
+        if allowed is None:
+            return
+        for key in given:
+            if key not in allowed and (of_lightning or key not in _WORDS_OF_HYDRA):
+                meant = closest(key, allowed) if allowed else "; it takes none"
+                raise ConfigError(f"{_below(inside, key)}: {name} takes no argument {key!r}{meant}")
+
+
+def _trees(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Return the trees in a config that name a class, each with its place."""
+    if isinstance(value, Mapping):
+        if _describes_an_object(value):
+            yield where, value
+        for key, each in value.items():
+            yield from _trees(each, _below(where, key))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _trees(each, f"{where}[{number}]")
+
+
+def _below(where: str, key: str) -> str:
+    return format_key(where, key).removeprefix(".")
+
+
+def _imported(name: Any, where: str) -> Callable[..., Any]:
+    try:
+        with redirect_stdout(sys.stderr):  # a module may print, and stdout holds the sweep's id alone
+            return _named(name, where, None)  # type: ignore[no-any-return]
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {text_of(error)}".split())
+        raise ConfigError(f"{where}: {name} cannot be imported ({reason})") from None
+
+
+def _allowed_arguments(called: Callable[..., Any]) -> list[str] | None:
+    """Return the names of the arguments that a class or function takes; None if that are any, or unknown."""
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except Exception:  # no signature, or its author's own code for one fails
+        return None
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return None
+    return [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]

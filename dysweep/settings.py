@@ -106,6 +106,9 @@ class ResumableSweepConfig:
         *_BOTH,
         metavar="FILE",
     )
+    check_classes: bool = setting(
+        False, "import the classes in the configs, and refuse arguments that they do not take", *_BOTH
+    )
     entity: str | None = setting(None, "W&B's user or team", *_BOTH, SYNC)
     project: str | None = setting(None, "W&B's project", *_BOTH, SYNC)
     package: str | None = setting(None, "dotted name of the module that holds the function", RUN)

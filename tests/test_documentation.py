@@ -132,6 +132,21 @@ def test_the_commands_work_one_after_the_other(module, capsys):
         assert code == (2 if refused else 0), arguments
 
 
+def test_the_page_of_spaces_shows_what_a_dry_run_shows(capsys, monkeypatch, tmp_path):
+    page = (ROOT / "docs/spaces.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(ROOT)
+    [command, *arguments], [extending, *extended] = commands(page)
+    assert COMMANDS[command](arguments) == 0 and "--dry_run" in arguments
+    shown = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert f"{shown}\n" in blocks("text", page)
+    created = [word for word in arguments if word not in ("--dry_run", "--limit", "1")]
+    assert COMMANDS[command]([*created, "--default_root_dir", str(tmp_path)]) == 0
+    names = {"ID": capsys.readouterr().out.strip(), "config.yaml": "tutorials/conditional.yaml"}
+    changed = [names.get(word, word) for word in extended]
+    assert COMMANDS[extending]([*changed, "--default_root_dir", str(tmp_path)]) == 0
+    assert "0 points added, 6 were there" in capsys.readouterr().err
+
+
 def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys, monkeypatch):
     *online, (command, *sync) = commands(WITH_WANDB)
     names = {}

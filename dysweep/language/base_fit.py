@@ -13,13 +13,22 @@ from dysweep.errors import LanguageError, misspelt
 from dysweep.language.nodes import sweep_nodes
 from dysweep.language.parameter import wandb_part
 from dysweep.language.space import Space
-from dysweep.language.tree import GROUP, INDEX_KEY, REPLACE, RESERVED, UPSERT, TreePath, describe, format_path
+from dysweep.language.tree import (
+    GROUP,
+    INDEX_KEY,
+    INIT_ARGS,
+    REPLACE,
+    RESERVED,
+    UPSERT,
+    TreePath,
+    describe,
+    format_path,
+)
 
 logger = logging.getLogger("dysweep")
 
 _ABSENT = object()
 _MISSING = "???"
-_CLASS_KEYS = {"class_path": "init_args", "_target_": None}  # LightningCLI's way, and Hydra's
 _NONE_WORDS = ("none", "null", "nil")
 _BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
 _NUMBER = r"\s*[-+]?[\d.]+(?:e[-+]?\d+)?\s*"
@@ -51,7 +60,6 @@ class _Fit:
     def __init__(self, space: Space) -> None:
         self.in_base: list[tuple[TreePath, str]] = []
         self.texts: list[tuple[TreePath, str]] = []
-        self.kept: list[tuple[TreePath, Any, Any, list[str]]] = []
         self.added: list[TreePath] = []
         self.replaced: list[tuple[TreePath, Any]] = []
         self.resolved: list[tuple[TreePath, str]] = []
@@ -122,7 +130,6 @@ class _Fit:
         is_meant = self.inside_node and patch  # a class for a number, as an alternative
         if isinstance(base, (str, int, float)) and not is_meant and not patch.keys() & RESERVED:
             self.replaced.append((path, base))
-        self._note_kept_arguments(patch, base, path)
         for key, item in patch.items():
             here = (*path, key)
             if problem := _doubtful_key(key, item):
@@ -184,20 +191,6 @@ class _Fit:
                 "W&B's nested `parameters` is not needed; write its keys in its place",
             )
 
-    def _note_kept_arguments(self, patch: dict[str, Any], base: Any, path: TreePath) -> None:
-        for word, arguments in _CLASS_KEYS.items():
-            if not isinstance(base, dict) or word not in patch or patch[word] == base.get(word, patch[word]):
-                continue
-            had = base if arguments is None else base.get(arguments)
-            given = patch if arguments is None else patch.get(arguments, {})
-            if isinstance(had, dict) and isinstance(given, dict) and not RESERVED & given.keys():
-                others = set[str]().union(
-                    *(keys for place, keys in self.written.items() if path[: len(place)] != place)
-                )
-                kept = [key for key in had if key not in given and key != word and key not in others]
-                if kept:
-                    self.kept.append((path, patch[word], base[word], kept))
-
     def warn(self) -> None:
         """Say what has been found, one line for each kind."""
         for texts in filter(None, (self.in_base, self.texts)):
@@ -222,13 +215,6 @@ class _Fit:
             verb = "is" if len(self.added) == 1 else "are"
             logger.warning(
                 "%s: %s swept and not in base_config; every run gets a new key", names, verb
-            )  # fmt: skip
-        if self.kept:
-            path, new, old, keys = self.kept[0]
-            logger.warning(
-                "%s: %s is merged with the arguments of %s in base_config and keeps %s; to drop them, "
-                "put the alternative below dy__replace, or name them in dy__delete%s",
-                format_path(path), new, old, ", ".join(keys), _and_more(self.kept),
             )  # fmt: skip
 
 
@@ -264,7 +250,7 @@ def _is_surprising(key: str, base: dict[str, Any], path: TreePath) -> bool:
     Not so one of a series (beta2 beside beta1), an argument of a class, which knows its own, and a misspelt
     key, which the preview names.
     """
-    if not base or path[-1] in _CLASS_KEYS.values() or misspelt(key, [*base, *RESERVED]):
+    if not base or path[-1] == INIT_ARGS or misspelt(key, [*base, *RESERVED]):
         return False
     stem = re.sub(r"\d", "", key)
     return all(re.sub(r"\d", "", other) != stem for other in base)

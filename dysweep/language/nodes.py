@@ -89,6 +89,10 @@ def warn_of_seeming_nodes(value: Any, path: TreePath) -> None:
     """Warn of mappings that look like a swept parameter and are constants."""
     if isinstance(value, dict):
         if "sweep" in value:
+            if isinstance(value.get("value"), list):
+                logger.warning(
+                    "%s.value: one value that is a list; to choose from it, write `values`", format_path(path)
+                )
             value = {key: value[key] for key in ("values", "value") if key in value}
         elif _looks_swept(value):
             logger.warning(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,6 @@ from dysweep.language.axes import axis_of_range
 from dysweep.language.labels import alias_labels, flow, lookup_key, made_labels, scalar_text
 from dysweep.language.nodes import OWN_WORDS, WANDB_WORDS, Node
 from dysweep.language.tree import TreePath, copy_tree, format_key, format_path
-
-logger = logging.getLogger("dysweep")
 
 MOST_ALTERNATIVES = 10_000
 
@@ -189,8 +186,6 @@ def check_node(node: Node) -> None:
             raise LanguageError(
                 format_key(where, str(key)), f"unknown key of a sweep node{closest(key, words)}"
             )
-    if isinstance(described.get("value"), list):
-        logger.warning("%s.value: one value that is a list; to choose from it, write `values`", where)
     values = described.get("values", [described["value"]] if "value" in described else [])
     if not isinstance(values, list):
         raise LanguageError(f"{where}.values", f"a list is needed, as `[{json.dumps(values)}]`")

@@ -184,15 +184,20 @@ class Space:
         choices: Iterable[tuple[Parameter, int | Placed]],
         allow_eval: bool,
     ) -> dict[str, Any]:
+        config = upsert(base_config, self._patch(choices), allow_eval=allow_eval, patch_path=self.path)
+        check_size(config, "the config")
+        return config
+
+    def patch(self, assignment: Mapping[str, Any]) -> Any:
+        """Return what an assignment changes, to be laid over a base config."""
+        return self._patch(self._choices(assignment))
+
+    def _patch(self, choices: Iterable[tuple[Parameter, int | Placed]]) -> Any:
         chosen: dict[TreePath, int | Placed] = {}
         for parameter, choice in choices:
             chosen |= dict.fromkeys(parameter.paths, choice)
         patch = put_in(self.tree, self.path, chosen)
-        config: dict[str, Any] = upsert(
-            base_config, {} if patch is KEEP else patch, allow_eval=allow_eval, patch_path=self.path
-        )
-        check_size(config, "the config")
-        return config
+        return {} if patch is KEEP else patch
 
     def check_value(
         self, base_config: Mapping[str, Any], parameter: Parameter, index: int, allow_eval: bool

@@ -23,6 +23,8 @@ EVAL = "dy__eval"
 REPLACE = "dy__replace"
 DELETE = "dy__delete"
 INSERT, REMOVE, OVERWRITE = "dy__insert", "dy__remove", "dy__overwrite"
+INIT_ARGS = "init_args"
+CLASS_KEYS = {"class_path": INIT_ARGS, "_target_": None}  # what names a class, and where its arguments are
 RESERVED = frozenset(
     """sweep sweep_identifier sweep_alias sweep_zip sweep_repeats""".split()
     + [GROUP, OPERATIONS, UPSERT, EVAL, REPLACE, DELETE, INSERT, REMOVE, OVERWRITE]

@@ -68,13 +68,13 @@ def upsert(
     """
     top = {"": copy_tree(config, config_path, reserved=RESERVED)}
     try:
-        _Upsert(top, allow_eval).put_level(top, "", patch, patch_path)
+        Upsert(top, allow_eval).put_level(top, "", patch, patch_path)
     except RecursionError:
         raise LanguageError(format_path(patch_path), "nested too deeply, or without end") from None
     return top[""]  # type: ignore[no-any-return]
 
 
-class _Upsert:
+class Upsert:
     """One upsert under way: the config as it stands, and whether code may run."""
 
     def __init__(self, top: dict[str, Any], allow_eval: bool) -> None:

@@ -6,12 +6,13 @@ import json
 import logging
 import pathlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, misspelt
 from dysweep.files import dump_yaml, user_path
+from dysweep.language.class_changes import class_changes
 from dysweep.language.combinations import choose
 from dysweep.language.definition import Definition
 from dysweep.language.evaluate import carries_code
@@ -24,6 +25,7 @@ logger = logging.getLogger("dysweep")
 _COMPARED_RUNS = 2_000
 _WRITTEN_RUNS = 10_000
 _LONGEST_VALUES = 80
+_NAMED_CHANGES = 10
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Preview:
     mode: str
     allow_eval: bool
     wandb_keys: dict[str, str]
+
+    @property
+    def counted_grid(self) -> Grid | None:
+        """The grid of which it is known what is run: W&B itself chooses which points `run_cap` leaves."""
+        if not isinstance(self.points, Grid):
+            return None
+        return self.points if self.mode == "offline" else replace(self.points, cap=None)
 
     def assignments(self) -> Iterator[dict[str, Any]]:
         """Return the points one after the other; an example if nobody knows them yet."""
@@ -111,9 +120,12 @@ class Preview:
         return written
 
     def warn(self) -> None:
-        """Warn of what is doubtful in the first 2,000 points: no config, the same config, misspelt keys."""
+        """Warn of what is doubtful: arguments of classes that are changed, and in the first 2,000 points no
+        config, the same config, misspelt keys.
+        """
         if carries_code(self.definition.space.tree) and not self.allow_eval:
             return
+        self._warn_of_classes()
         first: dict[str, int] = {}
         equal: list[tuple[int, int]] = []
         broken: list[LanguageError] = []
@@ -139,6 +151,15 @@ class Preview:
                 "%d of %d runs have the same config as another one, runs %d and %d for example",
                 len(equal), place, *equal[0],
             )  # fmt: skip
+
+    def _warn_of_classes(self) -> None:
+        definition = self.definition
+        changes = class_changes(definition.space, definition.base_config, self.counted_grid, self.allow_eval)
+        more = (
+            f" (and {len(changes) - _NAMED_CHANGES} more like this)" if len(changes) > _NAMED_CHANGES else ""
+        )
+        for number, (change, where) in enumerate(islice(changes.items(), _NAMED_CHANGES), start=1):
+            logger.warning("%s: %s%s", where, change, more if number == _NAMED_CHANGES else "")
 
 
 def values_of(parameter: dict[str, Any], most: int = 8) -> str:

@@ -23,6 +23,7 @@ from dysweep.directory.slurm import Job, jobs_of
 from dysweep.errors import LanguageError
 from dysweep.text import ago, count, counted, duration, harmless, last_line, short, short_path, short_value
 from dysweep.views.preview import Preview, differences
+from dysweep.views.space_tree import space_tree
 from dysweep.views.status import RunStatus, SweepStatus
 
 T = TypeVar("T")
@@ -121,9 +122,13 @@ def sweep(status: SweepStatus) -> Group:
 def preview(seen: Preview, most: int) -> Group:
     """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
     table = Table.grid(padding=(0, 2))
-    for name, path, values in seen.parameters():
+    tree = space_tree(seen)
+    if tree is not None:
+        for row in tree.rows:
+            table.add_row(*row)
+    for name, path, values in seen.parameters() if tree is None else ():
         table.add_row(f"  {short_value(name)}", Text(short_value(path, _LONGEST_PATH), style="dim"), values)
-    parts: list[RenderableType] = [Text(_how_many(seen), style="bold"), table]
+    parts: list[RenderableType] = [Text((tree and tree.runs) or _how_many(seen), style="bold"), table]
     for place, assignment in enumerate(islice(seen.assignments(), most), start=1):
         title = "for example" if seen.points is None else f"run {place}"
         parts.append(Text(f"{title}: {short(assignment)}", style="bold"))
