@@ -260,6 +260,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: Job) -> I
     from dysweep.agents.agent import sources_of, work_through
     from dysweep.agents.execution import Executor
     from dysweep.agents.failures import Failures
+    from dysweep.agents.jobs import warn_of_no_effect
     from dysweep.agents.offline import DirectoryServer
     from dysweep.agents.online import WandbServer
     from dysweep.agents.progress import Progress
@@ -295,6 +296,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: Job) -> I
     )
     progress = Progress(Metric.of(sweep.sweep_configuration), config.count)
     directory.warn_if_open()
+    warn_of_no_effect(job, sweep)
     with (
         directory.shared(),
         stop,
