@@ -1,7 +1,7 @@
 """What runs have logged of a sweep's metric, beside their attempts, for the early termination of others.
 
 `attempts/0001.band.0003.json` is the third value of the run, written once by the attempt that has logged it.
-`attempts/0001.logged` is how many there are and the best one, and changes with each.
+`attempts/0001.logged` is how many there are, the best one, and in how many steps; it changes with each.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ _BAND = re.compile(r"\d{4,}\.band\.(\d{4,})\.json")
 _LOGGED = re.compile(r"\d{4,}\.logged")
 
 
-def read_logged(run: RunDirectory) -> Logged:
-    """Read what a run has logged in all its attempts; less if the last file was cut off."""
+def read_logged(run: RunDirectory) -> tuple[Logged, int]:
+    """Read what a run has logged in all its attempts, and in how many steps; less if a file was cut off."""
     at_bands: dict[int, float] = {}
-    count, best = 0, None
+    count, best, steps = 0, None, 0
     for name in _names(run):
         path = run.attempts_path / name
         if match := _BAND.fullmatch(name):
             if (value := _number(path, "value")) is not None:
                 at_bands.setdefault(int(match[1]), value)
         elif _LOGGED.fullmatch(name) and (number := _number(path, "count")) is not None:
-            count, best = int(number), _number(path, "best")
-    return Logged(max(count, *at_bands, 0), best, at_bands)
+            count, best, steps = int(number), _number(path, "best"), int(_number(path, "steps") or 0)
+    return Logged(max(count, *at_bands, 0), best, at_bands), steps
 
 
-def write_logged(attempt: Attempt, logged: Logged) -> None:
-    """Write how much a run has logged.
+def write_logged(attempt: Attempt, logged: Logged, steps: int) -> None:
+    """Write how much a run has logged, and in how many steps.
 
     Raises:
         OSError: the file cannot be written.
     """
     path = attempt.run.attempts_path / f"{attempt.number:04d}.logged"
-    write_in_place(path, json.dumps({"count": logged.count, "best": logged.best}))
+    write_in_place(path, json.dumps({"count": logged.count, "best": logged.best, "steps": steps}))
 
 
 def write_band(attempt: Attempt, band: int, value: float) -> None:

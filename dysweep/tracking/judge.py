@@ -17,6 +17,7 @@ from dysweep.directory.runs import Attempt
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import DirectoryError
 from dysweep.language.hyperband import Hyperband, StoppedEarly
+from dysweep.tracking.versions import RESUMES_OFFLINE
 
 logger = logging.getLogger("dysweep")
 
@@ -45,13 +46,14 @@ class Judge:
         self._rule, self._attempt, self._when_stopped = rule, attempt, when_stopped
         self._process = os.getpid()
         self._lock = threading.Lock()  # a function may log in several threads
-        self._next_step = self._last_step = -1
+        self._next_step = self._last_step = -1  # of the W&B run
         self._others: dict[int, dict[str, float]] = {}
         self._look_again: dict[int, float] = {}
         self._write_again = 0.0
         if from_scratch:
             forget_logged(attempt.run)
-        self._logged = read_logged(attempt.run)
+        self._logged, self._steps = read_logged(attempt.run)
+        self._steps_before = 0
 
     @classmethod
     def of(
@@ -67,7 +69,9 @@ class Judge:
         # All ways to log end in this private method (0.22 to 0.31): `run.log`, `wandb.log` wherever it was
         # imported, Lightning's logger, and TensorBoard's, which calls no public one.
         log = watched._log
-        self._next_step, self._last_step = run.starting_step, -1
+        self._next_step, self._last_step = run.step, -1
+        # Offline the SDK counts a resumed run from 0, and moves it behind its earlier steps with the upload.
+        self._steps_before = self._steps if RESUMES_OFFLINE else 0
 
         def seen_log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
             log(data, step=step, commit=commit)
@@ -87,12 +91,13 @@ class Judge:
         if at < self._next_step:
             return  # W&B drops it
         self._next_step = at + (1 if commit or (step is None and commit is None) else 0)
-        value = json_friendly(_value_in(data, self._rule.metric.name))[0]
-        logged = self._rule.add(self._logged, value)
+        logged = self._rule.add(self._logged, _plain(_value_in(data, self._rule.metric.name)))
         # A step is one row of W&B's history, however often it is logged.
         if self.stopped_early is not None or logged is self._logged or at == self._last_step:
             return
         self._last_step, self._logged = at, logged
+        of_run = at + (self._steps_before if step is None else 0)
+        self._steps = of_run + 1
         self._write()
         band = self._rule.band_of(logged.count)
         if band is None:
@@ -102,7 +107,7 @@ class Judge:
                 write_band(self._attempt, band, logged.at_bands[band])
             except DirectoryError as error:
                 logger.warning("%s; the other runs are not compared with this one", error)
-        self.stopped_early = self._rule.judge(logged, self._values_of_others(band).values(), at)
+        self.stopped_early = self._rule.judge(logged, self._values_of_others(band).values(), of_run)
         if self.stopped_early is not None:
             self._when_stopped()
 
@@ -111,7 +116,7 @@ class Judge:
         if self._logged.count == 0 or (begun < self._write_again and not at_once):
             return
         try:
-            write_logged(self._attempt, self._logged)
+            write_logged(self._attempt, self._logged, self._steps)
         except OSError as error:
             logger.debug("%r", error)  # a full disk must not end the training
         took = time.monotonic() - begun
@@ -146,3 +151,8 @@ def _value_in(data: Mapping[str, Any], name: str) -> Any:
         if isinstance(inner, Mapping) and (found := _value_in(inner, name[place + 1 :])) is not None:
             return found
     return None
+
+
+def _plain(value: Any) -> Any:
+    """Return the number that W&B makes of a tensor or an array of one."""
+    return json_friendly(json_friendly(value)[0])[0]  # an array becomes numpy's number, and that Python's
