@@ -105,6 +105,14 @@ def recovers(config):
     for loss in ([1] * 5 if config["lr"] == 1 else [0, 3, 3, 3]):
         wandb.log({"val.loss": loss})
 
+def is_best_before_it_fails(config, checkpoint_dir):
+    resumed = (checkpoint_dir / "begun").exists()
+    (checkpoint_dir / "begun").touch()
+    if config["lr"] == 3 and not resumed:
+        wandb.log({"val.loss": 0})
+        raise ValueError
+    _rows(wandb.log, config["lr"])
+
 def until_it_is_stopped(config):
     (Path.cwd() / f"started-{config['lr']}").touch()
     if config["lr"] == 3:
@@ -300,6 +308,14 @@ def test_strict_compares_the_value_at_the_band(strict, state, capsys):
     assert states(sweep_id) == ["finished", state]
 
 
+def test_the_best_value_of_an_earlier_attempt_is_kept(capsys):
+    configured("min_iter: 2", "min_iter: 2, strict: false")
+    sweep_id = create(capsys)
+    assert run("is_best_before_it_fails", "--sweep_id", sweep_id, "--count", "2") == 1
+    assert run("is_best_before_it_fails", "--sweep_id", sweep_id, "--resume") == 0
+    assert states(sweep_id) == ["finished", "finished"]
+
+
 def test_an_agent_sees_what_another_one_logs_meanwhile(capsys, start):
     configured(
         "min_iter: 2}\n  parameters: {lr: {sweep: true, values: [1, 3, 2]",
@@ -330,6 +346,18 @@ def test_without_early_terminate_nothing_is_written(capsys):
     assert states(sweep_id) == ["finished"] * 3
     names = {path.name for path in directory(sweep_id).runs_path.glob("*/attempts/*")}
     assert names == {"0001.json", "0001.end.json", "0001.heartbeat", "0001.log"}
+
+
+def test_the_bands_are_those_of_the_documentation(capsys):
+    page = (Path(__file__).parents[1] / "docs/spaces.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Early termination without W&B\n")[2]
+    example = section.partition("```yaml\n")[2].partition("```")[0]
+    Path("config.yaml").write_text(f"base_config: {{lr: 1}}\n{example}")
+    described = directory(create(capsys)).sweep.sweep_configuration
+    assert "3, 9, 27, ... times" in section and Hyperband.of(described).bands[:3] == (3, 9, 27)
+    downwards = {**described, "early_terminate": {"max_iter": 27, "s": 2}}
+    assert "`max_iter: 27, s: 2` counts downwards instead: bands 9 and 3" in section
+    assert Hyperband.of(downwards).bands == (3, 9)
 
 
 def test_programs_are_not_stopped_and_that_is_said(capsys):

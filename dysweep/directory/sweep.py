@@ -11,10 +11,11 @@
             attempts/0001.heartbeat   changes while the owner lives
             attempts/0001.end.json    outcome, error, final metrics
             attempts/0001.log         what the function printed
+            attempts/0001.logged, attempts/0001.band.0003.json   see bands.py
             checkpoint/               the function's own folder, the same for every attempt
             wandb/                    W&B's own files of the run
 
-Every file but the heartbeat and the log is written once, by one process, and never changed. A run's state is
+Every file but heartbeat, log and logged is written once, by one process, and never changed. A run's state is
 derived from which files are there, so a crash at any point leaves a state that is true: before the claim
 the run was never started, after it the run is running while its owner lives and crashed once it does not.
 """
