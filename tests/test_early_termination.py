@@ -71,7 +71,11 @@ def twice_in_a_step(config):
     for step in range(5):
         wandb.log({"val.loss": config["lr"]}, step=step)
         wandb.log({"val.loss": config["lr"]}, step=step)
-        wandb.log({"val.loss": config["lr"]}, step=0)
+
+def back_in_steps(config):
+    for step in range(10, 15):
+        wandb.log({"val.loss": config["lr"]}, step=step)
+        wandb.log({"val.loss": config["lr"]}, step=step - 5)
 
 def as_numbers_of_numpy(config):
     for _ in range(5):
@@ -127,7 +131,7 @@ def until_it_is_stopped(config):
 def swallows_it(config):
     try:
         _rows(wandb.log, config["lr"])
-        time.sleep(60)
+        time.sleep(60 if config["lr"] == 3 else 0)
     except BaseException:
         pass
 """
@@ -254,6 +258,12 @@ def test_all_ways_to_log_are_seen_once(way, capsys):
     assert run(way, "--sweep_id", sweep_id, "--count", "2") == 0
     assert states(sweep_id) == ["finished", "killed"]
     assert early(sweep_id) == (2, 1)
+
+
+def test_a_step_that_wandb_drops_does_not_count(capsys):
+    sweep_id = create(capsys)
+    assert run("back_in_steps", "--sweep_id", sweep_id, "--count", "2") == 0
+    assert early(sweep_id) == (2, 11)
 
 
 def test_what_is_no_finite_number_does_not_count(capsys):
