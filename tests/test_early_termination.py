@@ -194,7 +194,7 @@ def test_bands_without_end_end():
     for described in ({"min_iter": 10**400, "eta": 1.5}, {"min_iter": 1, "eta": 1 + 1e-15}):
         assert len(Hyperband.of({"metric": {"name": "a"}, "early_terminate": described}).bands) == 1
     far = Hyperband.of({"metric": {"name": "a"}, "early_terminate": {"min_iter": 1, "eta": 1e300}})
-    assert far.bands == (1,)
+    assert far.bands == (1,) and far.add(Logged(), 10**400).count == 1
 
 
 @pytest.mark.parametrize("case", [each for each in GOLDEN if "error" in each], ids=lambda each: each["id"])
@@ -384,7 +384,26 @@ def test_files_that_others_have_damaged_stop_nothing(capsys):
         path.write_text("{")
     assert run("with_wandb_log", "--sweep_id", sweep_id, "--count", "1") == 0
     assert states(sweep_id) == ["finished", "finished"]
+    (run_of(sweep_id, 2).attempts_path / "0001.logged").write_text('{"count": Infinity}')
+    (run_of(sweep_id, 2).attempts_path / "0001.band.0006.json").write_text('{"value": true}')
+    assert run("with_wandb_log", "--sweep_id", sweep_id, "--rerun_id", f"{sweep_id}-0001") == 0
+    assert states(sweep_id) == ["finished", "finished"]
+
+
+def test_an_attempt_whose_files_are_damaged_counts_from_its_last_band(capsys, monkeypatch):
+    monkeypatch.setenv("ENDS_BY", "raising")
+    sweep_id = create(capsys)
+    assert run("in_two_attempts", "--sweep_id", sweep_id, "--count", "2") == 1
+    (run_of(sweep_id, 2).attempts_path / "0001.logged").write_text('{"count": Infinity}')
+    assert run("in_two_attempts", "--sweep_id", sweep_id, "--resume") == 0
+    assert early(sweep_id) == (2, 1)
+
+
+@pytest.mark.parametrize("stored", [{"band": "3"}, {"band": 3, "value": "x", "threshold": 1, "step": 3}, [1]])
+def test_a_damaged_reason_is_named(stored, capsys):
+    sweep_id = create(capsys)
+    assert run("with_wandb_log", "--sweep_id", sweep_id, "--count", "1") == 0
     end = run_of(sweep_id, 1).last_attempt().end_path
-    end.write_text(json.dumps({**json.loads(end.read_text()), "stopped_early": {"band": "3"}}))
+    end.write_text(json.dumps({**json.loads(end.read_text()), "stopped_early": stored}))
     assert cli.status(["--sweep_id", sweep_id]) == 0
     assert "0001.end.json: damaged or unreadable" in capsys.readouterr().out

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from contextlib import suppress
@@ -81,6 +82,6 @@ def _names(run: RunDirectory) -> list[str]:
 def _number(path: Path, key: str) -> float | None:
     try:
         found = read_json(path)[key]
-    except (DirectoryError, FileNotFoundError, KeyError, TypeError):
+        return found if not isinstance(found, bool) and math.isfinite(found) else None
+    except (DirectoryError, FileNotFoundError, KeyError, TypeError, OverflowError):
         return None
-    return found if isinstance(found, (int, float)) and not isinstance(found, bool) else None

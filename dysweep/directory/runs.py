@@ -125,15 +125,12 @@ class Attempt:
             if stored["outcome"] in (State.PENDING, State.RUNNING):
                 raise ValueError(f"{stored['outcome']} is not an outcome")
             early = stored.get("stopped_early")
-            stopped_early = None if early is None else StoppedEarly(**early)
+            stopped_early = None if early is None else StoppedEarly.from_stored(early)
             end = End(
                 State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"], stopped_early
             )
             check_time(end.ended)
-            if not all(
-                isinstance(number, (int, float))
-                for number in (*end.metrics.values(), *(early or {}).values())
-            ):
+            if not all(isinstance(number, (int, float)) for number in end.metrics.values()):
                 raise ValueError("metrics are numbers")
             if end.error is not None and not all(
                 isinstance(end.error[key], str) for key in ("type", "message")

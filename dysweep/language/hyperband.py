@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dysweep.language.metric import Metric
@@ -29,6 +29,18 @@ class StoppedEarly:
     value: float
     threshold: float
     step: int
+
+    @classmethod
+    def from_stored(cls, stored: Any) -> StoppedEarly:
+        """Read it from an attempt's end.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is damaged.
+        """
+        numbers = [stored[each.name] for each in fields(cls)]
+        if not all(isinstance(number, (int, float)) for number in numbers):
+            raise ValueError("stopped_early has numbers")
+        return cls(*numbers)
 
     def __str__(self) -> str:
         return f"stopped early at step {self.step} (band {self.band})"
@@ -81,7 +93,9 @@ class Hyperband:
 
     def add(self, logged: Logged, value: Any) -> Logged:
         """Return what a run has logged with one value more; what is no finite number does not count."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return logged
+        if isinstance(value, float) and not math.isfinite(value):
             return logged
         count = logged.count + 1
         is_best = logged.best is None or self._is_worse(logged.best, value)
