@@ -218,24 +218,28 @@ def run_resume(options: Options, additional: list[str], settings: dict[str, Any]
                 "sweep_id: missing; say which sweep to work on (--sweep_id ID), or make one (-c FILE)"
             )
         config = replace(config, sweep_id=create_and_describe(config))
-    finished = others = 0
+    finished = stopped_early = others = 0
     command = agent_command(options, additional, config, config.sweep_id or "")
     directory = parallel.find(config)
     try:
         for result in parallel.work(config, directory, job):
             if result.outcome is State.FINISHED:
                 finished += 1
+            elif result.stopped_early is not None:
+                stopped_early += 1
             else:
                 others += 1
     except Preempted as stopped:
         say(f"stopped by signal {stopped.signum}; to resume: {command} --resume")
         return 128 + stopped.signum
     finally:
-        if finished + others:
+        executed = finished + stopped_early + others
+        if executed:
+            early = f", {stopped_early} stopped early" if stopped_early else ""
             lost = f", {others} not" if others else ""
-            say(f"{counted(finished, 'run')} finished{lost}; results in {short_path(directory.path)}")
+            say(f"{counted(finished, 'run')} finished{early}{lost}; results in {short_path(directory.path)}")
     again = config.resume or config.rerun is not None
-    if not finished + others:
+    if not executed:
         none_left = "no run to resume" if config.resume else "no run to rerun"
         say(none_left if again else "no run was left to execute")
     if config.rerun_id is None and (others or not finished or config.count is None):

@@ -19,10 +19,11 @@ from dysweep.agents.requeue import requeue
 from dysweep.agents.signals import StopSignals, refuse_second_agent
 from dysweep.agents.sources import Claims
 from dysweep.creation import create, location_of
+from dysweep.directory.address import SweepAddress
 from dysweep.directory.heartbeat import Watch
 from dysweep.directory.location import Location
 from dysweep.directory.runs import State
-from dysweep.directory.sweep import SweepAddress, SweepDirectory
+from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import (
     ConfigError,
     FunctionError,
@@ -260,6 +261,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: Job) -> I
     from dysweep.agents.agent import sources_of, work_through
     from dysweep.agents.execution import Executor
     from dysweep.agents.failures import Failures
+    from dysweep.agents.jobs import warn_of_no_effect
     from dysweep.agents.offline import DirectoryServer
     from dysweep.agents.online import WandbServer
     from dysweep.agents.progress import Progress
@@ -295,6 +297,7 @@ def work(config: ResumableSweepConfig, directory: SweepDirectory, job: Job) -> I
     )
     progress = Progress(Metric.of(sweep.sweep_configuration), config.count)
     directory.warn_if_open()
+    warn_of_no_effect(job, sweep)
     with (
         directory.shared(),
         stop,

@@ -18,8 +18,9 @@ import atheris
 
 with atheris.instrument_imports(include=["dysweep", "yaml"]):
     from dysweep import DysweepError, Space
+    from dysweep.directory.address import SweepAddress
     from dysweep.directory.legacy import sweep_of_metadata
-    from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
+    from dysweep.directory.sweep import Sweep, SweepDirectory
     from dysweep.files import dump_yaml, parse_yaml
     from dysweep.language.definition import define
     from dysweep.language.naming import named_after

@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LONGEST = 600  # seconds; a mutant that hangs is found out as well
 RUNS, SWEEP, SOURCES = "directory/runs.py", "directory/sweep.py", "agents/sources.py"
+JUDGE, EARLY = "tracking/judge.py", "early_termination | "
 EXECUTION, ISOLATION, SIGNALS = "agents/execution.py", "agents/isolation.py", "agents/signals.py"
 MUTANTS = [
     (
@@ -214,6 +215,28 @@ MUTANTS = [
     (SIGNALS, "if isinstance(unraisable.exc_value, Preempted):", "if False:", "processes | destructors"),
     ("agents/ranks.py", "if rank > 0 or (rank == 0 and size > 1):", "if False:", "ranks"),
     ("agents/progress.py", "return not isinstance(value, Integral)", "return False", "output"),
+    (JUDGE, "or at == self._last_step", "", EARLY + "seen_once"),
+    (JUDGE, "if at < self._next_step:", "if False:", EARLY + "drops"),
+    (JUDGE, "if commit or (step is None and commit is None)", "if True", EARLY + "seen_once"),
+    (JUDGE, "return json_friendly(json_friendly(value)[0])[0]", "return value", EARLY + "seen_once"),
+    (JUDGE, "if from_scratch:", "if False:", EARLY + "scratch"),
+    (
+        JUDGE,
+        "if begun < self._look_again.get(band, 0.0):",
+        "if band in self._look_again:",
+        EARLY + "another_one",
+    ),
+    (JUDGE, "self._steps if RESUMES_OFFLINE", "0 if RESUMES_OFFLINE", EARLY + "earlier_attempts"),
+    ("directory/bands.py", "count, best, steps = int(number)", "count, best, steps = 0", EARLY + "earlier"),
+    ("tracking/runs.py", "self._judge.watch(run)", "pass", EARLY + "seen_once"),
+    ("agents/isolated_job.py", "= State.KILLED, answer.stopped_early", "= State.KILLED, None", EARLY + "own"),
+    (
+        "agents/execution.py",
+        "run.stopped_early if outcome is State.KILLED else None",
+        "run.stopped_early",
+        EARLY + "swallows",
+    ),
+    ("language/hyperband.py", "if self.strict else", "if True else", EARLY + "compares"),
 ]
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from dysweep import ConfigError, DirectoryError, NotFoundError, Space
 from dysweep.agents.sources import Claims, find_resumable
+from dysweep.directory.address import check_id
 from dysweep.directory.heartbeat import Heartbeat, Watch
 from dysweep.directory.liveness import Owner
 from dysweep.directory.runs import INTERRUPTED, RESUMABLE, Attempt, RunDirectory, State
-from dysweep.directory.sweep import Sweep, SweepDirectory, check_id
+from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.files import publish_json
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -15,8 +15,9 @@ import wandb
 
 import dysweep
 from dysweep import ConfigError, DirectoryError, cli
+from dysweep.directory.address import SweepAddress
 from dysweep.directory.legacy import OldSweep, sweep_of_metadata
-from dysweep.directory.sweep import SweepAddress, SweepDirectory
+from dysweep.directory.sweep import SweepDirectory
 
 DATA = Path(__file__).parent / "data"
 OLD = DATA / "dysweep_0_1"

@@ -12,7 +12,8 @@ import wandb
 from dysweep import Space, cli, dysweep_run_resume
 from dysweep.directory.sweep import Sweep
 from dysweep.views.report import report
-from dysweep.views.status import AttemptStatus, RunStatus, SweepStatus
+from dysweep.views.runs import AttemptStatus, RunStatus
+from dysweep.views.status import SweepStatus
 
 webdriver = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By

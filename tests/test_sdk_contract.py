@@ -14,7 +14,7 @@ import wandb
 import yaml
 from wandb_server import Fault
 
-from dysweep.directory.sweep import SweepAddress
+from dysweep.directory.address import SweepAddress
 from dysweep.tracking.upload import upload
 from dysweep.tracking.versions import GIVES_UP, HAS_FINISH_TIMEOUT, HAS_STOP_FUNCTION
 

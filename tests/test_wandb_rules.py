@@ -60,6 +60,10 @@ REFUSED = {
     ),
     "early_terminate's bounds": (
         {"metric": {"name": "a"}, "early_terminate": {"type": "hyperband", "max_iter": 3}},
+        "early_terminate.s: missing; max_iter needs it",
+    ),
+    "early_terminate without bounds": (
+        {"metric": {"name": "a"}, "early_terminate": {"type": "hyperband", "eta": 3}},
         "early_terminate: needs min_iter, or max_iter and s",
     ),
     "early_terminate's number": (
@@ -72,7 +76,7 @@ REFUSED = {
     ),
     "early_terminate without metric": (
         {"early_terminate": {"type": "hyperband", "min_iter": 3}},
-        "early_terminate: needs a metric to judge by",
+        "sweep_configuration.metric: missing, and early_terminate needs it",
     ),
 }
 
@@ -156,9 +160,9 @@ def test_a_parameter_that_wandb_refuses_is_refused_at_creation(node, message):
 
 
 WITHOUT_EFFECT = {
-    "early_terminate": (
-        {"metric": {"name": "a"}, "early_terminate": {"type": "hyperband", "min_iter": 3}},
-        "sweep_configuration.early_terminate: no effect offline; only W&B can do this",
+    "controller": (
+        {"controller": {"type": "local"}},
+        "sweep_configuration.controller: no effect offline; only W&B can do this",
     ),
     "program": (
         {"program": "train.py", "command": ["python"]},

@@ -11,7 +11,7 @@ from typing import Any
 
 from dysweep.agents.function_job import FunctionJob, described, users_part
 from dysweep.agents.functions import function_named
-from dysweep.agents.isolated_job import ORDER, Order, answer_to
+from dysweep.agents.isolated_job import ORDER, Answer, Order, written
 from dysweep.agents.isolation import own_environment
 from dysweep.agents.outcome import outcome_of
 from dysweep.agents.ranks import is_follower
@@ -33,11 +33,11 @@ def main() -> int:
             job.check()
         except DysweepError as error:
             (folder / "answer").write_bytes(
-                answer_to(State.FAILED, None, error, described(error.with_traceback(None)))
+                written(Answer(State.FAILED, None, error, described(error.with_traceback(None))))
             )
             return error.exit_code
         if order.claim is None:
-            (folder / "answer").write_bytes(answer_to(State.FINISHED, None, None, {}))
+            (folder / "answer").write_bytes(written(Answer(State.FINISHED)))
             return 0
         if is_follower():
             job.follow(order.claim)
@@ -79,7 +79,8 @@ def _execute(order: Order, job: FunctionJob) -> tuple[State, bytes]:
         stop.when_received = lambda: None
     if isinstance(error, SystemExit) and outcome is State.FINISHED:
         error = None
-    return outcome, answer_to(outcome, value, error, problem)
+    early = run.stopped_early if run is not None and outcome is State.KILLED else None
+    return outcome, written(Answer(outcome, value, error, problem, early))
 
 
 if __name__ == "__main__":

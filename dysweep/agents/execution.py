@@ -26,6 +26,7 @@ from dysweep.errors import (
     TrackingError,
     text_of,
 )
+from dysweep.language.hyperband import StoppedEarly
 from dysweep.log import say
 from dysweep.tracking.checkpoints import CheckpointUploads
 from dysweep.tracking.programs import ProgramRun
@@ -50,6 +51,7 @@ class Result:
         seconds: how long it took.
         metrics: the final numeric metrics.
         other_values: what was logged and is not a number, with its kind.
+        stopped_early: why `early_terminate` has ended it, if it has.
     """
 
     claim: Claim
@@ -59,6 +61,7 @@ class Result:
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     other_values: Mapping[str, str] = field(default_factory=dict)
+    stopped_early: StoppedEarly | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,8 @@ class Executor:
             # the other order could leave one that is finished here and running there for ever.
             metrics = run.end(0 if outcome is State.FINISHED else 1, preempted=outcome is State.PREEMPTED)
             metrics = dict(sorted({**earlier, **metrics}.items()))
-            attempt.finish(outcome, problem, metrics)
+            early = run.stopped_early if outcome is State.KILLED else None
+            attempt.finish(outcome, problem, metrics, early)
             stop.when_received = stop.when_grace_is_over = lambda: None
             stop.run_ended = None
         self.failures.note_end()
@@ -155,7 +159,7 @@ class Executor:
         if isinstance(error, RemoteError):
             error = error.original or error
         seconds = time.monotonic() - begun
-        return Result(claim, outcome, value, error, seconds, metrics, run.other_values)
+        return Result(claim, outcome, value, error, seconds, metrics, run.other_values, early)
 
     def _kept_in_wandb(
         self, claim: Claim, run: TrackedRun | ProgramRun

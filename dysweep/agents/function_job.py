@@ -24,6 +24,7 @@ from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, FunctionError, closest, text_of
 from dysweep.language.space import Space
 from dysweep.log import say
+from dysweep.tracking.judge import Judge
 from dysweep.tracking.runs import TrackedRun
 
 _OURS = str(Path(__file__).parents[1])
@@ -108,7 +109,9 @@ class FunctionJob:
         self, sweep: Sweep, claim: Claim, when_stopped: Callable[[], object] = lambda: None
     ) -> TrackedRun:
         """Start the claim's W&B run."""
-        return claim.track(TrackedRun, sweep, with_tree=self.with_tree, when_stopped=when_stopped)
+        judge = Judge.of(sweep, claim.attempt, claim.from_scratch, when_stopped)
+        options = {"with_tree": self.with_tree, "when_stopped": when_stopped, "judge": judge}
+        return claim.track(TrackedRun, sweep, **options)
 
     def execute(self, sweep: Sweep, claim: Claim, run: TrackedRun, stop: StopSignals) -> Any:
         """Call the function, and return what it returns.

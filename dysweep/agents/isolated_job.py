@@ -22,6 +22,7 @@ from dysweep.current import RUN_DIR
 from dysweep.directory.runs import State
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import FunctionError, Preempted, text_of
+from dysweep.language.hyperband import StoppedEarly
 from dysweep.log import say
 from dysweep.tracking.programs import ProgramRun
 
@@ -66,12 +67,14 @@ class Answer:
         value: what the function returned; None if it cannot be pickled.
         error: what was raised; None if nothing was, or it cannot be pickled.
         described: its type, message and traceback.
+        stopped_early: why the run was stopped early, if it was killed for that.
     """
 
     outcome: State
     value: Any = None
     error: BaseException | None = None
     described: dict[str, str] = field(default_factory=dict)
+    stopped_early: StoppedEarly | None = None
 
 
 class RemoteError(Exception):
@@ -164,7 +167,7 @@ class IsolatedJob:
                 raise Preempted(stop.received or signal.SIGTERM)
             raise exit_error(code, relay.last_lines)
         if answer.outcome is State.KILLED:
-            stop.run_ended = State.KILLED
+            stop.run_ended, run.stopped_early = State.KILLED, answer.stopped_early
         if answer.outcome in (State.KILLED, State.PREEMPTED, State.CRASHED):
             raise answer.error if isinstance(answer.error, Preempted) else Preempted()
         if answer.described:
@@ -193,18 +196,18 @@ def _ordered(order: Order, relay: Relay, passed: Callable[[], int | None]) -> tu
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def answer_to(outcome: State, value: Any, error: BaseException | None, described: dict[str, str]) -> bytes:
+def written(answer: Answer) -> bytes:
     """Write an answer; what cannot be pickled, or not be read again, is left out."""
-    for each in (Answer(outcome, value, error, described), Answer(outcome, None, error, described)):
+    for each in (answer, replace(answer, value=None)):
         try:
             content = pickle.dumps(each)
             pickle.loads(content)
             return content
         except Exception as problem:  # of the user's own classes
             reason = text_of(problem)
-    if value is not None and error is None:
+    if answer.value is not None and answer.error is None:
         say(f"what the function returned cannot be given to another process ({reason})")
-    return pickle.dumps(Answer(outcome, None, None, described))
+    return pickle.dumps(replace(answer, value=None, error=None))
 
 
 def _names_of(function: Callable[..., Any]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -9,8 +10,12 @@ from dysweep.agents.function_job import FunctionJob
 from dysweep.agents.functions import function_named
 from dysweep.agents.isolated_job import IsolatedJob
 from dysweep.agents.program_job import ProgramJob
+from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError
+from dysweep.language.hyperband import Hyperband
 from dysweep.settings import ResumableSweepConfig, wandb_command
+
+logger = logging.getLogger("dysweep")
 
 Job: TypeAlias = FunctionJob | ProgramJob | IsolatedJob
 
@@ -55,3 +60,11 @@ def job_of(
         raise ConfigError(f"{unused[0]}: is for a function, and command is given")
     command = config.command if config.command is not None else of_wandb.get("command")
     return ProgramJob.of(command, of_wandb.get("program"), config.grace, with_tree)
+
+
+def warn_of_no_effect(job: Job, sweep: Sweep) -> None:
+    """Say that programs are not stopped early without W&B: what they log is seen when they have ended."""
+    if isinstance(job, ProgramJob) and not sweep.online and Hyperband.of(sweep.sweep_configuration):
+        logger.warning(
+            "sweep_configuration.early_terminate: no effect on programs offline, only on functions"
+        )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim, Claims, Source, check_resumable
+from dysweep.directory.address import check_id
 from dysweep.directory.runs import State
-from dysweep.directory.sweep import check_id
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError, TrackingError
 from dysweep.tracking import handout
 from dysweep.tracking.checkpoints import claim_in_wandb, interrupted_runs, is_claimed, restore_checkpoint

@@ -57,10 +57,11 @@ class Progress:
         claim, place = result.claim, result.claim.place
         name = self.metric.logged_as(result.metrics) if self.metric is not None else None
         reached = "" if name is None else f"{short_value(name)} {short_value(result.metrics[name])}  "
+        early = "" if result.stopped_early is None else f"{result.stopped_early}  "
         logger.info(
-            "%s  %s  %-9s %7s  %s%s%s",
+            "%s  %s  %-9s %7s  %s%s%s%s",
             self._count(place), _called(claim), result.outcome,
-            duration(result.seconds), reached, short(claim.assignment), self._estimate(place),
+            duration(result.seconds), reached, early, short(claim.assignment), self._estimate(place),
         )  # fmt: skip
 
     def end(self) -> None:

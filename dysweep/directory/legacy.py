@@ -23,9 +23,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dysweep.directory.address import SweepAddress, check_id
 from dysweep.directory.liveness import Owner, now
 from dysweep.directory.runs import Attempt, RunDirectory, State
-from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory, check_id
+from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError
 from dysweep.files import damaged, read_json, replace_json, sync_directory
 from dysweep.language.space import Space

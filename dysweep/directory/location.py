@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dysweep.directory.address import SweepAddress, check_id
 from dysweep.directory.legacy import NAME, OldSweep
-from dysweep.directory.sweep import SweepAddress, SweepDirectory, check_id
+from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.files import read_json, user_path
 

@@ -14,6 +14,7 @@ from typing import Any
 from dysweep.directory.liveness import Owner, check_time, now
 from dysweep.errors import DirectoryError
 from dysweep.files import claim_json, damaged, publish_json, read_json, read_regular_file, writing
+from dysweep.language.hyperband import StoppedEarly
 
 _CLAIM = re.compile(r"\d{4,}\.json")
 
@@ -28,7 +29,7 @@ class State(str, Enum):
     preempted: the process was told to stop by a signal, and had time to record that; or SLURM has ended its
         job to queue it again.
     crashed: the last attempt has no end, and its owner is gone; or its program was ended by a signal.
-    killed: W&B has stopped the run.
+    killed: W&B has stopped the run, or `early_terminate` without W&B.
     gone: the run was deleted in W&B, which refuses its id for ever.
     """
 
@@ -58,12 +59,14 @@ class End:
         ended: when, ISO 8601 in UTC.
         error: type, message and traceback of what the function raised.
         metrics: the final numeric metrics of the run.
+        stopped_early: why `early_terminate` has ended it, if it has.
     """
 
     outcome: State
     ended: str
     error: dict[str, str] | None
     metrics: dict[str, float]
+    stopped_early: StoppedEarly | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,11 @@ class Attempt:
             stored = read_json(self._file(".end.json"))
             if stored["outcome"] in (State.PENDING, State.RUNNING):
                 raise ValueError(f"{stored['outcome']} is not an outcome")
-            end = End(State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"])
+            early = stored.get("stopped_early")
+            stopped_early = None if early is None else StoppedEarly.from_stored(early)
+            end = End(
+                State(stored["outcome"]), stored["ended"], stored["error"], stored["metrics"], stopped_early
+            )
             check_time(end.ended)
             if not all(isinstance(number, (int, float)) for number in end.metrics.values()):
                 raise ValueError("metrics are numbers")
@@ -150,7 +157,13 @@ class Attempt:
         # Attempts are numbered without gaps, so one look is enough, however many there are.
         return Attempt(self.run, self.number + 1).claim_path.exists()
 
-    def finish(self, outcome: State, error: dict[str, str] | None, metrics: dict[str, float]) -> bool:
+    def finish(
+        self,
+        outcome: State,
+        error: dict[str, str] | None,
+        metrics: dict[str, float],
+        stopped_early: StoppedEarly | None = None,
+    ) -> bool:
         """Record how the attempt ended; a superseded attempt writes nothing.
 
         Returns:
@@ -160,7 +173,7 @@ class Attempt:
             return False
         # Whole and never replaced: whoever reads it, and resumes by it, must not see half of it, and of
         # two that write (the function's end and the end of its grace) the first counts.
-        return self._record(outcome, error, metrics)
+        return self._record(outcome, error, metrics, stopped_early)
 
     def state(self) -> State:
         """Derive the state; an owner that cannot be seen from here counts as running."""
@@ -184,10 +197,16 @@ class Attempt:
         """
         self._record(State.PREEMPTED, None, self.earlier_metrics())
 
-    def _record(self, outcome: State, error: dict[str, str] | None, metrics: dict[str, float]) -> bool:
-        return publish_json(
-            self.end_path, {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
-        )
+    def _record(
+        self,
+        outcome: State,
+        error: dict[str, str] | None,
+        metrics: dict[str, float],
+        stopped_early: StoppedEarly | None = None,
+    ) -> bool:
+        end = {"outcome": str(outcome), "ended": now(), "error": error, "metrics": metrics}
+        early = {} if stopped_early is None else {"stopped_early": asdict(stopped_early)}
+        return publish_json(self.end_path, {**end, **early})
 
     def given_up(self, state: State, max_attempts: int) -> bool:
         """Return whether resume leaves the run alone: it is unfinished, and has failed or crashed too often.

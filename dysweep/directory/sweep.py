@@ -12,10 +12,11 @@
             attempts/0001.heartbeat   changes while the owner lives
             attempts/0001.end.json    outcome, error, final metrics
             attempts/0001.log         what the function printed
+            attempts/0001.logged, attempts/0001.band.0003.json   see bands.py
             checkpoint/               the function's own folder, the same for every attempt
             wandb/                    W&B's own files of the run
 
-Every file but the heartbeat and the log is written once, by one process, and never changed. A run's state is
+Every file but heartbeat, log and logged is written once, by one process, and never changed. A run's state is
 derived from which files are there, so a crash at any point leaves a state that is true: before the claim
 the run was never started, after it the run is running while its owner lives and crashed once it does not.
 """
@@ -25,7 +26,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -36,6 +36,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dysweep.directory.address import SweepAddress, check_id
 from dysweep.directory.liveness import now
 from dysweep.directory.runs import Attempt, RunDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
@@ -46,47 +47,6 @@ from dysweep.language.space import Space
 logger = logging.getLogger("dysweep")
 
 FORMAT_VERSION = 1
-
-
-def check_id(identifier: str, what: str) -> str:
-    """Check that an id can be a file's name: letters, digits, `_ - .`, no leading dot.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", identifier):
-        raise ConfigError(
-            f"{what}: {identifier!r} is not an id; an id has letters, digits and _ - . and no leading dot"
-        )
-    return identifier
-
-
-@dataclass(frozen=True)
-class SweepAddress:
-    """Where a sweep is in W&B.
-
-    Args:
-        entity: W&B's user or team; None for the user's default one.
-        project: W&B's project.
-        sweep_id: the sweep's id.
-    """
-
-    entity: str | None
-    project: str
-    sweep_id: str
-
-    def __str__(self) -> str:
-        return f"{self.place}/{self.sweep_id}"
-
-    @property
-    def place(self) -> str:
-        """The entity and the project, as paths of runs begin."""
-        return self.project if self.entity is None else f"{self.entity}/{self.project}"
-
-    @property
-    def metadata_run(self) -> str:
-        """The id of the run that holds what dysweep knows of the sweep."""
-        return f"dysweep-{self.sweep_id}"
 
 
 @dataclass(frozen=True)

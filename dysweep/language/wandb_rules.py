@@ -9,6 +9,7 @@ from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, closest
 from dysweep.language.distributions import distribution_of
+from dysweep.language.hyperband import Hyperband
 from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.parameter import Parameter
 from dysweep.language.tree import describe, format_key, format_path
@@ -28,7 +29,7 @@ _KEYS = frozenset(
     """name description program project entity method metric metrics parameters early_terminate command
     run_cap scheduler controller job image_uri launch kind apiVersion""".split()
 ) | set(ROOT_WORDS)
-_OF_WANDB_ONLY = ("early_terminate", "scheduler", "controller", "job", "image_uri", "launch")
+_OF_WANDB_ONLY = ("controller", "job", "image_uri", "launch")
 _HYPERBAND = ("type", "min_iter", "max_iter", "s", "eta", "strict")
 _RANGE, _NORMAL, _BETA = ("min", "max"), ("mu", "sigma"), ("a", "b")
 _TAKES: dict[str, tuple[str, ...]] = {
@@ -90,8 +91,12 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
         )
     _check_metric(described, mode, root)
     if described.get("early_terminate") is not None:
-        _check_early_terminate(described, f"{root}.early_terminate")
+        _check_early_terminate(described, root, mode)
     if mode == "offline":
+        if described.get("scheduler") is not None:
+            raise ConfigError(
+                f"{root}.scheduler: it needs W&B to serve the sweep; leave it out, or unset WANDB_MODE"
+            )
         for key in _OF_WANDB_ONLY:
             if described.get(key) is not None:
                 logger.warning("%s.%s: no effect offline; only W&B can do this", root, key)
@@ -152,8 +157,8 @@ def _check_metric(described: Mapping[str, Any], mode: str, root: str) -> None:
             logger.warning("%s.%s: no effect offline; a failed run counts as the worst so far", where, key)
 
 
-def _check_early_terminate(described: Mapping[str, Any], where: str) -> None:
-    stopping = described["early_terminate"]
+def _check_early_terminate(described: Mapping[str, Any], root: str, mode: str) -> None:
+    stopping, where = described["early_terminate"], f"{root}.early_terminate"
     example = "write it as {type: hyperband, min_iter: 3}"
     if not isinstance(stopping, dict):
         raise ConfigError(f"{where}: {example}")
@@ -168,10 +173,19 @@ def _check_early_terminate(described: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}.{key}: must be more than {more_than}, got {stopping[key]!r}")
     if not isinstance(stopping.get("strict", True), bool):
         raise ConfigError(f"{where}.strict: must be true or false, got {stopping['strict']!r}")
-    if "min_iter" not in stopping and not {"max_iter", "s"} <= stopping.keys():
+    if "min_iter" not in stopping and "s" not in stopping and "max_iter" in stopping:
+        raise ConfigError(f"{where}.s: missing; max_iter needs it, how many bands there are below max_iter")
+    if "min_iter" not in stopping and "max_iter" not in stopping:
         raise ConfigError(f"{where}: needs min_iter, or max_iter and s; {example}")
     if described.get("metric") is None:
-        raise ConfigError(f"{where}: needs a metric to judge by; add metric: {{name: NAME, goal: minimize}}")
+        raise ConfigError(
+            f"{root}.metric: missing, and early_terminate needs it; add {{name: NAME, goal: minimize}}"
+        )
+    rule = Hyperband.of(described) if mode == "offline" else None
+    if rule is not None and not rule.bands:
+        raise ConfigError(
+            f"{where}.max_iter: no run would be compared; make it larger than eta, or s smaller"
+        )
 
 
 def check_parameter(parameter: Parameter, method: str, mode: str) -> None:

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import wandb
 
+from dysweep.directory.address import SweepAddress
 from dysweep.directory.liveness import now
 from dysweep.directory.runs import RunDirectory
-from dysweep.directory.sweep import SweepAddress
 from dysweep.files import read_json, replace_json, writing
 from dysweep.tracking.handout import age_of
 from dysweep.tracking.runs import TrackedRun

@@ -19,7 +19,7 @@ from typing import Any
 import wandb
 import yaml
 
-from dysweep.directory.sweep import SweepAddress
+from dysweep.directory.address import SweepAddress
 from dysweep.errors import NotFoundError
 from dysweep.tracking.sdk import LimitError, fetch_run, quiet_sdk, sdk_errors
 from dysweep.tracking.versions import LISTS_AGENTS

@@ -12,6 +12,7 @@ from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import DirectoryError
 from dysweep.files import dump_yaml, read_json, write_in_place, writing
+from dysweep.language.hyperband import StoppedEarly
 from dysweep.language.wandb_rules import OF_ONE_RUN
 from dysweep.tracking.metrics import numbers, other_kinds
 from dysweep.tracking.records import WrittenRun, read_run
@@ -32,6 +33,7 @@ class ProgramRun:
     Attributes:
         preempting: whether W&B is to hear from the start that the run may be preempted.
         other_values: what was logged and is not a number, with its kind, once the run has ended.
+        stopped_early: why whoever executes the run has stopped it early.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ProgramRun:
         self.metrics_path = run.path / "metrics.json"
         self.other_values: dict[str, str] = {}
         self.preempting = False
+        self.stopped_early: StoppedEarly | None = None
         # Of an attempt before a run from scratch; where it is resumed, its metrics go on counting.
         if from_scratch:
             with writing(self.metrics_path):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +15,16 @@ import wandb
 from wandb.integration import gym, tensorboard
 from wandb.sdk import wandb_helper
 
+from dysweep.directory.address import SweepAddress
 from dysweep.directory.runs import RunDirectory
-from dysweep.directory.sweep import Sweep, SweepAddress
+from dysweep.directory.sweep import Sweep
+from dysweep.language.hyperband import StoppedEarly
 from dysweep.language.naming import value_at
 from dysweep.text import short, short_value
+from dysweep.tracking.judge import Judge
 from dysweep.tracking.metrics import final_summary, numbers, other_kinds
 from dysweep.tracking.records import last_offline_step
+from dysweep.tracking.replacing import replace_everywhere
 from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
 from dysweep.tracking.upload import mark_not_uploaded
 from dysweep.tracking.versions import (
@@ -42,8 +45,6 @@ _TAKEN = ("name", "tags", "notes", "job_type", "group", *_LIVE)
 _CONFIG = ("config", "config_exclude_keys", "config_include_keys")
 _WITHOUT_WORD = (*_CONFIG, "reinit", "resume", "force", "anonymous", "allow_val_change")
 _said: set[str] = set()
-_searched: set[str] = set()
-_places: list[tuple[dict[str, Any], str]] = []
 
 
 class TrackedRun:
@@ -59,6 +60,7 @@ class TrackedRun:
         from_scratch: begin with step 0 also where W&B knows the run, instead of after its last step.
         with_tree: put the tree's keys into the run's config too, beside `dy_config`.
         when_stopped: called, from another thread, if W&B stops the run.
+        judge: sees what is logged, and stops the run early.
 
     Attributes:
         other_values: what was logged and is not a number, with its kind, once the run has ended.
@@ -78,8 +80,10 @@ class TrackedRun:
         from_scratch: bool = False,
         with_tree: bool = False,
         when_stopped: Callable[[], object] = lambda: None,
+        judge: Judge | None = None,
     ) -> None:
         self._folder = run.path
+        self._judge = judge
         self._online = sweep.online
         self._locked = {**assignment, "dy_config": dict(config)}
         self._shown = shown_beside(sweep, config, with_tree)
@@ -120,6 +124,8 @@ class TrackedRun:
             resume=resume if self._online or RESUMES_OFFLINE else None,
             settings=wandb.Settings(**self._settings),
         )
+        if self._judge is not None:
+            self._judge.watch(run)
         if resume and not self._online and not RESUMES_OFFLINE:
             last = last_offline_step(self._folder)
             if last is not None:
@@ -129,6 +135,11 @@ class TrackedRun:
         # update_locked is what the SDK's own sweeps use; it is not in its public documentation (0.31).
         config_of_run.update_locked(self._locked, user="sweep", _allow_val_change=True)
         return run
+
+    @property
+    def stopped_early(self) -> StoppedEarly | None:
+        """Why the run was stopped early."""
+        return None if self._judge is None else self._judge.stopped_early
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -160,7 +171,7 @@ class TrackedRun:
             return self._online if os.getpid() == self._process else login(*args, **kwargs)
 
         own = {init: joining_init, teardown: finishing_teardown, login: done_login}
-        _replace_everywhere(own)
+        replace_everywhere(own)
         if not self._online:
             # Artifacts wait here for the upload, which may come from another host with another home folder.
             os.environ.setdefault(_DATA_DIR, str(self._folder / "wandb"))
@@ -175,7 +186,7 @@ class TrackedRun:
         try:
             yield
         finally:
-            _replace_everywhere({ours: sdks for sdks, ours in own.items()})
+            replace_everywhere({ours: sdks for sdks, ours in own.items()})
             changed = wandb.setup().settings
             # One by one: the SDK has no way to replace its settings while it lives (0.31).
             for name in wandb.Settings.model_fields:
@@ -277,6 +288,8 @@ class TrackedRun:
         Returns:
             the final numeric metrics, nested ones with dotted names, without W&B's own.
         """
+        if self._judge is not None:
+            self._judge.end()
         try:
             if preempted:
                 self.mark_preempted()
@@ -309,24 +322,6 @@ def shown_beside(sweep: Sweep, config: Mapping[str, Any], with_tree: bool) -> di
     shown = {key: value_at(config, path) for key, path in sweep.wandb_keys.items()}
     tree = dict(config) if with_tree else {}
     return {**tree, **{key: value for key, value in shown.items() if value is not None}}
-
-
-def _replace_everywhere(functions: Mapping[Any, Any]) -> None:
-    """Replace functions of the SDK, also in modules that have imported them: `from wandb import init`."""
-    for names, name in _places_of(functions):
-        names[name] = functions[names[name]]
-
-
-def _places_of(functions: Collection[Any]) -> list[tuple[dict[str, Any], str]]:
-    """Find where modules keep functions; each module is searched once, as there are thousands."""
-    identities = set(map(id, functions))
-    # Also on the way back, as modules that the function imports get the replaced functions.
-    for module in sys.modules.keys() - _searched:
-        _searched.add(module)
-        if not module.startswith("wandb."):
-            names = getattr(sys.modules[module], "__dict__", {})
-            _places.extend((names, name) for name, value in list(names.items()) if id(value) in identities)
-    return [(names, name) for names, name in _places if id(names.get(name)) in identities]
 
 
 def _set_in(settings: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 import wandb
 
-from dysweep.directory.sweep import SweepAddress
+from dysweep.directory.address import SweepAddress
 from dysweep.errors import ConfigError, DysweepError, TrackingError
 from dysweep.language.wandb_rules import OF_ONE_RUN
 from dysweep.tracking.versions import GIVES_UP

@@ -12,8 +12,9 @@ from typing import Any
 
 import wandb
 
+from dysweep.directory.address import SweepAddress
 from dysweep.directory.legacy import OldSweep, sweep_of_metadata
-from dysweep.directory.sweep import Sweep, SweepAddress, SweepDirectory
+from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.tracking.sdk import (
     ENTITY,

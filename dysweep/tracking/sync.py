@@ -14,9 +14,10 @@ from pathlib import Path
 import wandb
 from filelock import FileLock, Timeout
 
+from dysweep.directory.address import SweepAddress
 from dysweep.directory.heartbeat import Watch
 from dysweep.directory.runs import Attempt, RunDirectory, State
-from dysweep.directory.sweep import SweepAddress, SweepDirectory
+from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, TrackingError
 from dysweep.files import publish_json, read_json, replace_json
 from dysweep.text import counted

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dysweep.directory.sweep import SweepAddress
+from dysweep.directory.address import SweepAddress
 from dysweep.tracking.sdk import wandb_command
 from dysweep.tracking.versions import SYNC_APPENDS
 

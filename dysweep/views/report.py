@@ -18,7 +18,8 @@ from dysweep.errors import ConfigError, closest
 from dysweep.language.metric import Metric
 from dysweep.language.parameter import Parameter
 from dysweep.text import count, duration, harmless, last_line, short, short_path, short_value
-from dysweep.views.status import RunStatus, SweepStatus
+from dysweep.views.runs import RunStatus
+from dysweep.views.status import SweepStatus
 
 try:
     import plotly.graph_objects as go
@@ -355,6 +356,7 @@ def _table(status: SweepStatus) -> str:
 
 def _row(run: RunStatus, parameters: list[str], metrics: list[str]) -> str:
     aside = ", given up" if run.set_aside else ""
+    aside += f", {run.stopped_early}" if run.stopped_early is not None else ""
     error = f"{run.error['type']}: {run.error['message']}" if run.error else ""
     cells = [
         f"<td>{escape(run.run_id)}</td>",

@@ -23,8 +23,9 @@ from dysweep.directory.slurm import Job, jobs_of
 from dysweep.errors import LanguageError
 from dysweep.text import ago, count, counted, duration, harmless, last_line, short, short_path, short_value
 from dysweep.views.preview import Preview, differences
+from dysweep.views.runs import RunStatus
 from dysweep.views.space_tree import space_tree
-from dysweep.views.status import RunStatus, SweepStatus
+from dysweep.views.status import SweepStatus
 
 T = TypeVar("T")
 _COLOURS = {
@@ -237,6 +238,7 @@ def runs(status: SweepStatus) -> Table:
             "" if run.seconds is None else duration(run.seconds),
             short(run.assignment),
             short(run.metrics),
+            *([] if run.stopped_early is None else [str(run.stopped_early)]),
         )
     return table
 

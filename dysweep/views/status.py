@@ -7,88 +7,25 @@ import io
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from dysweep.directory.extensions import Definitions, Extension
-from dysweep.directory.legacy import NAME, OldRun, OldSweep
-from dysweep.directory.liveness import Owner
-from dysweep.directory.runs import Attempt, End, RunDirectory, State
+from dysweep.directory.legacy import OldSweep
+from dysweep.directory.runs import State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.language.metric import Metric
 from dysweep.language.parameter import Parameter
 from dysweep.text import as_on_a_terminal, harmless, short_value
+from dysweep.views.runs import RunStatus, old_run_status, run_status
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
 _SHOWN_ROWS = 50
 _BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
-
-
-@dataclass(frozen=True)
-class AttemptStatus:
-    """One execution of a run.
-
-    Args:
-        outcome: running, finished, failed, preempted, killed, crashed or gone.
-        host: where; None while its claim is still empty.
-        pid: the process.
-        slurm_job_id: its SLURM job.
-        started: when it began, ISO 8601 in UTC.
-        ended: when it ended; if it crashed, when it gave its last sign of life.
-    """
-
-    outcome: str
-    host: str | None
-    pid: int | None
-    slurm_job_id: str | None
-    started: str | None
-    ended: str | None
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """One run, as its files say.
-
-    Args:
-        run_id: its id.
-        name: its name in W&B; None if W&B chose it.
-        state: pending, running, finished, failed, preempted, killed, crashed or gone.
-        set_aside: whether it is given up: it has failed or crashed so often that `resume` leaves it alone.
-        assignment: what the sweep chose.
-        attempts: how often it was started.
-        host: where its last attempt runs or ran.
-        slurm_job_id: the SLURM job of the last attempt.
-        sign_of_life: when its heartbeat changed last, if it is running, by the file system's clock.
-        started: when its last attempt began, ISO 8601 in UTC.
-        ended: when its last attempt ended.
-        seconds: how long its attempts took, together, as far as their ends are known.
-        error: type and message of what the function raised, if it failed.
-        metrics: the final numeric metrics.
-        history: its attempts, the last one at the end.
-        definition: which of the sweep's definitions it is of, 1 for that of its creation.
-    """
-
-    run_id: str
-    state: str
-    name: str | None = None
-    set_aside: bool = False
-    assignment: dict[str, Any] = field(default_factory=dict)
-    attempts: int = 0
-    host: str | None = None
-    slurm_job_id: str | None = None
-    sign_of_life: str | None = None
-    started: str | None = None
-    ended: str | None = None
-    seconds: float | None = None
-    error: dict[str, str] | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    history: tuple[AttemptStatus, ...] = ()
-    definition: int = 1
 
 
 @dataclass(frozen=True)
@@ -178,7 +115,7 @@ class SweepStatus:
         """
         parameters = [parameter.name for parameter in self.parameters]
         metrics = sorted({name for run in self.runs for name in run.metrics})
-        before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "error"]
+        before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "stopped_early", "error"]
         header = [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
         rows = []
         for run in self.runs:
@@ -187,7 +124,8 @@ class SweepStatus:
             settings = self.settings(run)
             row += [settings.get(name) for name in parameters]
             row += [getattr(run, column) for column in _COLUMNS_AFTER]
-            rows.append([*row, error, *(run.metrics.get(name) for name in metrics)])
+            early = None if run.stopped_early is None else str(run.stopped_early)
+            rows.append([*row, early, error, *(run.metrics.get(name) for name in metrics)])
         return header, rows
 
     def config(self, run_id: str) -> dict[str, Any]:
@@ -281,11 +219,11 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
     # A directory that only 0.1 has worked in is read as it is: looking must not change it.
     old = OldSweep.at(directory)
     sweep = old.stand_in() if old else directory.sweep
-    runs = [_old_run_status(run) for run in old.runs()] if old else []
+    runs = [old_run_status(run) for run in old.runs()] if old else []
     damaged = []
     for run in directory.runs():
         try:
-            runs.append(_run_status(run, max_attempts, details))
+            runs.append(run_status(run, max_attempts, details))
         except DirectoryError as error:
             damaged.append(str(error))
     definitions = Definitions((Extension(sweep),)) if old else Definitions.of(directory)
@@ -303,85 +241,6 @@ def _total(definitions: Definitions, runs: list[RunStatus]) -> int | None:
         return definitions.size
     except ConfigError:
         return None
-
-
-def _run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatus:
-    last = run.last_attempt()
-    if not details and last is not None:
-        end = last.end()
-        if end is not None and end.outcome is State.FINISHED:
-            return RunStatus(
-                run.run_id, str(end.outcome), attempts=last.number, ended=end.ended, metrics=end.metrics
-            )
-    record = run.record()
-    attempts = [] if last is None else _up_to(last)
-    ends = [(attempt, attempt.owner(), attempt.end()) for attempt in attempts]
-    _, owner, end = ends[-1] if ends else (None, None, None)
-    state = end.outcome if end else State.PENDING if last is None else last.state()
-    spans = [_seconds(its.started, its_end.ended) for _, its, its_end in ends if its and its_end]
-    return RunStatus(
-        run_id=run.run_id,
-        name=record.get("name"),
-        state=str(state),
-        set_aside=last is not None and last.given_up(state, max_attempts),
-        assignment=record["assignment"],
-        definition=record["definition"],
-        attempts=len(attempts),
-        host=owner.host if owner else None,
-        slurm_job_id=owner.slurm_job_id if owner else None,
-        sign_of_life=_changed(last.heartbeat_path) if last is not None and state is State.RUNNING else None,
-        started=owner.started if owner else None,
-        ended=end.ended if end else None,
-        seconds=round(sum(spans), 3) if spans else None,
-        error=end.error if end else None,
-        metrics=end.metrics if end else {},
-        history=tuple(_attempt_status(*each, state if each[0] is last else State.CRASHED) for each in ends),
-    )
-
-
-def _old_run_status(run: OldRun) -> RunStatus:
-    return RunStatus(
-        run_id=run.run_id,
-        state=str(run.state),
-        attempts=1,
-        host=NAME,
-        started=run.started,
-        ended=run.ended,
-        error=run.error,
-        history=(AttemptStatus(str(run.state), NAME, None, None, run.started, run.ended),),
-    )
-
-
-def _up_to(last: Attempt) -> list[Attempt]:
-    return [Attempt(last.run, number) for number in range(1, last.number)] + [last]
-
-
-def _attempt_status(
-    attempt: Attempt, owner: Owner | None, end: End | None, state_without_end: State
-) -> AttemptStatus:
-    crashed = end is None and state_without_end is State.CRASHED
-    return AttemptStatus(
-        outcome=str(end.outcome if end else state_without_end),
-        host=owner.host if owner else None,
-        pid=owner.pid if owner else None,
-        slurm_job_id=owner.slurm_job_id if owner else None,
-        started=owner.started if owner else None,
-        ended=end.ended if end else _changed(attempt.heartbeat_path) if crashed else None,
-    )
-
-
-def _changed(path: Path) -> str | None:
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat()
-    except (OSError, ValueError, OverflowError):  # the last two: a time that no calendar has
-        return None
-
-
-def _seconds(started: str, ended: str) -> float:
-    try:
-        return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
-    except (TypeError, ValueError) as error:
-        raise DirectoryError(f"{started!r} or {ended!r} is not a time: {error}") from None
 
 
 def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
