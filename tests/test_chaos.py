@@ -3,11 +3,13 @@
 `pytest -m chaos --rounds 20 -n 0` repeats it with 20 seeds and 60 runs each, and prints the figures.
 """
 
+import copy
 import ctypes
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -50,6 +52,13 @@ def counts(config, checkpoint_dir):
         beside.write_text(str(step))
         beside.replace(saved)
         event(checkpoint_dir, "saved", step)
+
+def searched(config, checkpoint_dir):
+    counts(config, checkpoint_dir)
+    import wandb
+
+    model = config["model"]
+    wandb.log({"loss": model.get("lr", model.get("C", 1) / 10) + len(model)})
 """
 PROGRAM = """
 import json, os, pathlib, sys
@@ -60,8 +69,26 @@ counts(json.load(open(sys.argv[1])), pathlib.Path(os.environ["DYSWEEP_CHECKPOINT
 JOBS = {
     "function": ["--package", "functions", "--function", "counts"],
     "isolated function": ["--package", "functions", "--function", "counts", "--isolate"],
+    "search": ["--package", "functions", "--function", "searched"],
     "program": ["--command", f"{sys.executable} program.py {{config}}"],
 }
+GRID = {"n": {"sweep": True, "values": list(range(60))}}
+MODEL = {
+    "sweep": True,
+    "sweep_alias": ["svm", "net"],
+    "values": [
+        {"C": {"sweep": True, "min": 0.1, "max": 9.0}},
+        {
+            "lr": {"sweep": True, "distribution": "log_uniform_values", "min": 0.001, "max": 1},
+            "optimizer": {
+                "sweep": True,
+                "sweep_alias": ["adam", "sgd"],
+                "values": [{}, {"momentum": {"sweep": True, "min": 0.0, "max": 0.9}}],
+            },
+        },
+    ],
+}
+SEARCH = {"method": "bayes", "metric": {"name": "loss", "goal": "minimize"}, "parameters": {"model": MODEL}}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["dysweep.cli", "dysweep.tracking.runs"])
 
@@ -92,6 +119,7 @@ def can_have_hosts():
         pytest.param("function", False, id="one host"),
         pytest.param("isolated function", False, id="isolated function"),
         pytest.param("program", False, id="program"),
+        pytest.param("search", False, id="search"),
         pytest.param(
             "function",
             True,
@@ -106,14 +134,15 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(
     own_folder, job, hosts, seed, record_property, request
 ):
     size = 60 if request.config.getoption("rounds") > 1 else 30
-    if job != "function":
+    if job in ("isolated function", "program"):
         size //= 3 if size == 60 else 6  # each starts a process of its own
     chooser = random.Random(seed)
     (own_folder / "functions.py").write_text(FUNCTION)
     (own_folder / "program.py").write_text(PROGRAM)
+    base = {"steps": STEPS, "seconds": SECONDS_PER_STEP}
+    described = SEARCH if job == "search" else {"parameters": GRID}
     sweep_id = dysweep_run_resume(
-        base_config={"steps": STEPS, "seconds": SECONDS_PER_STEP},
-        sweep_configuration={"n": {"sweep": True, "values": list(range(size))}},
+        base_config=base, sweep_configuration={**copy.deepcopy(described), "run_cap": size}
     )
     directory = helpers.directory(sweep_id)
     started = 0
@@ -129,14 +158,14 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(
 
     deadline = time.monotonic() + DEADLINE
     begun = time.monotonic()
-    agents = [start() for _ in range(AGENTS)]
+    agents = [start() for _ in range(8 if job == "search" else AGENTS)]
     signals = Counter()
     processes = list(agents)
     while not all_finished(directory, size):
         assert time.monotonic() < deadline, Counter(str(run.state()) for run in directory.runs())
         time.sleep(SECONDS_BETWEEN_KILLS)
         wait_for_an_event(LONGEST_PAUSE)
-        place = chooser.randrange(AGENTS)
+        place = chooser.randrange(len(agents))
         number = chooser.choice([signal.SIGKILL, signal.SIGTERM])
         if agents[place].is_alive():
             signals[number.name] += 1
@@ -153,13 +182,30 @@ def test_no_run_is_lost_or_done_twice_however_agents_end(
         "takeovers": sum(run.last_attempt().number - 1 for run in directory.runs()),
         "runs finished": len(finished),
         "doubled": sum(times > 1 for times in finished.values()),
-        "lost": sum(finished[number] == 0 for number in range(size)),
+        "lost": sum(finished[f"{sweep_id}-{number:04d}"] == 0 for number in range(1, size + 1)),
         "seconds": round(time.monotonic() - begun),
     }
     for name, number in figures.items():
         record_property(name, number)
     assert (figures["runs finished"], figures["doubled"], figures["lost"]) == (size, 0, 0)
     check(directory)
+    if job == "search":
+        points = [json.dumps(run.record()["assignment"]) for run in directory.runs()]
+        assert len(set(points)) == size
+        described = {**SEARCH, "run_cap": size + 1}
+        settings = {"base_config": base, "sweep_configuration": described, "mode": "offline"}
+        Path("config.json").write_text(json.dumps(settings))
+        assert next_point(sweep_id, "one") == next_point(sweep_id, "other")
+
+
+def next_point(sweep_id, root):
+    """Let a copy of the sweep have one run more, and return what is suggested for it."""
+    shutil.copytree("dysweep_logs", root)
+    where = ["--default_root_dir", root]
+    assert cli.create(["-c", "config.json", "--extend", sweep_id, *where]) == 0
+    assert cli.run_resume([*JOBS["search"], "--sweep_id", sweep_id, *where]) == 0
+    *_, last = helpers.directory(sweep_id, root).runs()
+    return last.record()["assignment"]
 
 
 def wait_for_an_event(seconds):
@@ -178,13 +224,13 @@ def all_finished(directory, size):
 
 
 def finished_attempts(directory):
-    """Give the configuration of every attempt that finished."""
+    """Give the run of every attempt that finished."""
     for run in directory.runs():
         for number in range(1, run.last_attempt().number + 1):
             end = Attempt(run, number).end()
             assert end is None or end.outcome in (State.FINISHED, State.PREEMPTED)
             if end is not None and end.outcome is State.FINISHED:
-                yield run.record()["assignment"]["n"]
+                yield run.run_id
 
 
 def check(directory):
