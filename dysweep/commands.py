@@ -119,8 +119,9 @@ def _confirmed(what: str) -> bool:
 
 def _dry_run(seen: Preview, folder: str | None, limit: int | None) -> int:
     from dysweep.views import screen
+    from dysweep.views.terminal import show
 
-    screen.show(screen.preview(seen, limit or _SHOWN_CONFIGS))
+    show(screen.preview(seen, limit or _SHOWN_CONFIGS))
     seen.warn()
     if folder is not None:
         say(f"{seen.write_configs(Path(folder), limit)} configs in {folder}")
@@ -144,8 +145,9 @@ def status(options: StatusOptions, config: ResumableSweepConfig) -> int:
         if one_only:
             raise ConfigError(f"--{one_only[0]}: of which sweep? Give its --sweep_id, too")
         from dysweep.views import screen
+        from dysweep.views.terminal import show
 
-        screen.show(screen.sweeps(sweeps_below(user_path(config.default_root_dir), config.max_attempts)))
+        show(screen.sweeps(sweeps_below(user_path(config.default_root_dir), config.max_attempts)))
         return 0
     where = Location(config.default_root_dir, config.custom_checkpoint_dir, None, None, online=False)
     directory = where.find_to_read(config.sweep_id)
@@ -165,9 +167,10 @@ def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
         raise ConfigError("--check: it takes nothing but a folder, and looks at no sweep")
     from dysweep.directory.probe import probe
     from dysweep.views import screen
+    from dysweep.views.terminal import show
 
     findings = probe(user_path(options.check or "."))
-    screen.show(screen.findings(findings))
+    show(screen.findings(findings))
     return 0 if all(finding.given for finding in findings if finding.needed) else 1
 
 
@@ -182,12 +185,13 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
         _write("--html", options.html, report(look(), options.metric))
     else:
         from dysweep.views import screen
+        from dysweep.views.terminal import show
 
         if options.watch:
             screen.watch(look)
         else:
             drawn = look()
-            screen.show(screen.runs(drawn) if options.runs else screen.sweep(drawn))
+            show(screen.runs(drawn) if options.runs else screen.sweep(drawn))
     return 0
 
 

@@ -121,6 +121,11 @@ def ago(started: str | None) -> str:
     return f"{minutes} min" if minutes else f"{max(0, seconds)} s"
 
 
+def moment(time: str | None) -> str:
+    """Write a time of ISO 8601 as this machine's clock shows it: `2026-11-24 09:18`."""
+    return "" if time is None else f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"
+
+
 def short_path(path: Path) -> Path:
     """Return a path as people write it, from the working directory on if it is below."""
     here = Path.cwd()

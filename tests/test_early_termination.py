@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -232,8 +233,10 @@ def test_it_is_said_everywhere_and_resume_leaves_it_alone(capsys):
     assert "stopped_early" not in json.loads(run_of(sweep_id, 1).last_attempt().end_path.read_text())
 
     assert cli.status(["--sweep_id", sweep_id, "--runs"]) == 0
-    first, second, _ = capsys.readouterr().out.splitlines()
-    assert second.rstrip().endswith("val.loss=3  stopped early at step 1 (band 2)") and "early" not in first
+    header, stopped, *others = capsys.readouterr().out.splitlines()
+    assert re.split("  +", header)[4:] == ["val.loss", "parameters", "stopped early"]
+    assert re.split("  +", stopped)[4:] == ["3", "lr=3", "stopped early at step 1 (band 2)"]
+    assert len(others) == 2 and "early" not in "".join(others)
     assert cli.status(["--sweep_id", sweep_id, "--json"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert [each["stopped_early"] for each in runs][:2] == [None, end["stopped_early"]]

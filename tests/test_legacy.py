@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import re
 import multiprocessing
 import os
 import shutil
@@ -47,7 +48,9 @@ def files(folder):
 def test_the_directory_is_read_and_not_changed(old_directory, capsys):
     before = files(old_directory)
     assert cli.status([]) == 0
-    assert capsys.readouterr().out.split()[:4] == ["a1b2c3d4", "dysweep", "0.1", "2"]
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["created", "sweep", "finished", "others", "mode"]
+    assert re.split("  +", line)[1:] == ["a1b2c3d4", "2", "1 failed, 1 crashed", "dysweep 0.1"]
     assert cli.status(["--sweep_id", "a1b2c3d4"]) == 0
     out = capsys.readouterr().out
     assert "2 finished  1 failed  1 crashed" in out and "x7p2qz4m  failed " in out

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import IPython
@@ -70,7 +71,7 @@ def test_a_sweep_is_shown_with_what_needs_attention_and_what_runs(half_done, cap
     assert "1/5" in lines[1] and "2 pending  1 running  1 finished  1 failed" in lines[1]
     assert [line.split("  ") for line in lines[2:]] == [
         ["needs attention:"],
-        ["", f"{sweep_id}-0002", "failed", "1 attempt", lines[3].split("  ")[4], "at step 3"],
+        ["", f"{sweep_id}-0002", "failed", "1 attempt", lines[3].split("  ")[4], "ValueError: at step 3"],
         ["running:"],
         ["", f"{sweep_id}-0003", lines[5].split("  ")[2], lines[5].split("  ")[3], "lr=3, model=net"],
     ]
@@ -80,12 +81,17 @@ def test_a_sweep_is_shown_with_what_needs_attention_and_what_runs(half_done, cap
     assert "given up after 1 attempt" in after and "crashed" in after and "running:" not in after
 
 
-def test_all_runs_are_listed(half_done, capsys):
+def test_all_runs_are_listed_first_those_that_need_attention(half_done, capsys):
     sweep_id, _ = half_done
-    first, second, third = shown(capsys, "--sweep_id", sweep_id, "--runs").splitlines()
-    assert first.split("  ")[:3] == [f"{sweep_id}-0001", "finished", "1x"]
-    assert first.rstrip().endswith("lr=1, model=net  loss=0.5, lr=7") and "failed" in second
-    assert third.split("  ")[1] == "running"
+    lines = shown(capsys, "--sweep_id", sweep_id, "--runs").splitlines()
+    assert lines[0].split() == ["run", "state", "attempts", "duration", "parameters", "metrics"]
+    assert [line.split()[:3] for line in lines[1:4]] == [
+        [f"{sweep_id}-0002", "failed", "1"],
+        [f"{sweep_id}-0003", "running", "1"],
+        [f"{sweep_id}-0001", "finished", "1"],
+    ]
+    assert lines[3].endswith("lr=1, model=net  loss=0.5, lr=7")
+    assert lines[4:] == ["errors:", "  ValueError: at step 3", f"    1 run: {sweep_id}-0002"]
 
 
 def test_scripts_get_json_and_csv(half_done, capsys):
@@ -154,10 +160,15 @@ def test_all_sweeps_below_the_root_are_listed(sweep_id, capsys):
         sweep_configuration={"a": {"sweep": True, "values": [1]}},
         custom_checkpoint_dir="mine",
     )
-    assert [line.split() for line in shown(capsys).splitlines()] == [
-        [sweep_id, "study", "offline", "2/5", "finished", "3", "pending"],
-        [other, "offline", "0/1", "finished", "1", "pending"],
+    header, *rows = [line.split() for line in shown(capsys).splitlines()]
+    assert header == ["created", "sweep", "name", "finished", "others", "mode"]
+    assert [row[2:] for row in rows] == [
+        [sweep_id, "study", "2/5", "3", "pending", "offline"],
+        [other, "0/1", "1", "pending", "offline"],
     ]
+    now = datetime.now()
+    for row in rows:
+        assert now - timedelta(hours=1) < datetime.fromisoformat(" ".join(row[:2])) <= now
 
 
 def test_a_damaged_run_is_named(sweep_id, capsys):

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+from dysweep.text import short_value
 
 _AGGREGATES = {
     "minimize": ("min", "best", "last", "mean", "max", "first", "sum"),
     "maximize": ("max", "best", "last", "mean", "min", "first", "sum"),
 }
+
+
+class Measured(Protocol):
+    """A run with its state and its final metrics."""
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+R = TypeVar("R", bound=Measured)
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,11 @@ class Metric:
         names = (self.name, *(f"{self.name}.{each}" for each in aggregates))
         return next((name for name in names if name in logged), None)
 
+    def shown(self, logged: Mapping[str, float]) -> str:
+        """Write its value for people: `accuracy 0.9811`; nothing if it was not logged."""
+        name = self.logged_as(logged)
+        return "" if name is None else f"{short_value(name)} {short_value(logged[name])}"
+
     def meant(self, logged: Collection[str]) -> str | None:
         """Return the logged name that is most like the metric's; None if none is like it."""
         word = self.name.lower()
@@ -71,3 +91,12 @@ class Metric:
         return min(holding, key=len, default=None) or next(
             iter(difflib.get_close_matches(self.name, logged, n=1)), None
         )
+
+
+def best_of(runs: Iterable[R], metric: Metric) -> R | None:
+    """Return the run with the best value of a metric, of equal ones the first; None if no run has a value."""
+    sign = -1 if metric.goal == "maximize" else 1
+    values = [
+        (sign * value, run) for run in runs if (value := metric.value_of(run.state, run.metrics)) is not None
+    ]
+    return min(values, key=lambda each: each[0], default=(0, None))[1]

@@ -112,7 +112,7 @@ def run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatus
         attempts=len(attempts),
         host=owner.host if owner else None,
         slurm_job_id=owner.slurm_job_id if owner else None,
-        sign_of_life=_changed(last.heartbeat_path) if last is not None and state is State.RUNNING else None,
+        sign_of_life=changed(last.heartbeat_path) if last is not None and state is State.RUNNING else None,
         started=owner.started if owner else None,
         ended=end.ended if end else None,
         seconds=round(sum(spans), 3) if spans else None,
@@ -151,11 +151,12 @@ def _attempt_status(
         pid=owner.pid if owner else None,
         slurm_job_id=owner.slurm_job_id if owner else None,
         started=owner.started if owner else None,
-        ended=end.ended if end else _changed(attempt.heartbeat_path) if crashed else None,
+        ended=end.ended if end else changed(attempt.heartbeat_path) if crashed else None,
     )
 
 
-def _changed(path: Path) -> str | None:
+def changed(path: Path) -> str | None:
+    """Return when a file was changed last, ISO 8601 in UTC; None if nobody knows."""
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat()
     except (OSError, ValueError, OverflowError):  # the last two: a time that no calendar has

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
 from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from dysweep.directory.probe import Finding
 from dysweep.directory.runs import State
 from dysweep.directory.slurm import Job, jobs_of
+from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import LanguageError
-from dysweep.text import ago, count, counted, duration, harmless, last_line, short, short_path, short_value
+from dysweep.language.metric import Metric, best_of
+from dysweep.text import ago, count, counted, duration, last_line, moment, short, short_path, short_value
 from dysweep.views.preview import Preview, differences
-from dysweep.views.runs import RunStatus
+from dysweep.views.runs import RunStatus, changed
 from dysweep.views.space_tree import space_tree
 from dysweep.views.status import SweepStatus
+from dysweep.views.terminal import Columns, Name, Words, console, show
 
 T = TypeVar("T")
 _COLOURS = {
@@ -38,41 +41,16 @@ _COLOURS = {
     State.GONE.value: "dim",
     State.PENDING.value: "dim",
 }
-_WIDTH_OF_FILES = 1000
+# What needs attention comes first.
+_ORDER = ("failed", "crashed", "preempted", "running", "pending", "killed", "finished", "gone")
 _BAR_WIDTH = 40
+_LEAST_BAR_WIDTH = 10
 _LONGEST_TEXT = 100
 _LONGEST_TREE = 400
 _LONGEST_PATH = 80
 _SHOWN = 20
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_OF_SILENCE = 60
-
-
-class _Console(Console):
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render; what a run, an error or a host is called does not steer the terminal."""
-        for part in super().render(renderable, options):
-            yield part if part.control else Segment(harmless(part.text), part.style)
-
-    def on_broken_pipe(self) -> None:
-        """Let the command end as it does where rich has no part in it; rich itself exits with 1."""
-        raise BrokenPipeError
-
-
-def show(drawn: RenderableType) -> None:
-    """Draw on stdout; lines are not broken where they go to a file or a pipe."""
-    console().print(drawn)
-
-
-def console() -> Console:
-    """Return the console that writes to stdout."""
-    return _Console(
-        width=None if sys.stdout.isatty() else _WIDTH_OF_FILES,
-        highlight=False,
-        soft_wrap=False,
-        markup=False,  # a value may hold [/INST] or :smile:
-        emoji=False,
-    )
 
 
 def _is_over(status: SweepStatus) -> bool:
@@ -97,7 +75,7 @@ def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool
             if live is not None:
                 live.update(sweep(status), refresh=True)
             elif status.counts != before:  # a file or a pipe gets what is new
-                screen.print(sweep(status))
+                show(sweep(status))
             before = status.counts
             if over:
                 return status
@@ -106,14 +84,17 @@ def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool
 
 def sweep(status: SweepStatus) -> Group:
     """Draw a sweep: a bar and counts, then what needs attention, then what is running."""
-    name = status.sweep.sweep_configuration.get("name")
-    title = Text(f"sweep {status.sweep.sweep_id}", style="bold")
-    title.append(f"  {name}" if name else "", style="not bold")
-    title.append(f"  {status.sweep.mode}  {short_path(status.directory)}", style="not bold dim")
-    parts: list[RenderableType] = [title, _bar(status)]
+    name = str(status.sweep.sweep_configuration.get("name") or "")
+    title: list[RenderableType] = [
+        Name(f"sweep {status.sweep.sweep_id}", "bold"),
+        *([Name(name)] if name else []),
+        Text(status.sweep.mode, style="dim"),
+        Name(str(short_path(status.directory)), "dim"),
+    ]
+    parts: list[RenderableType] = [Columns([title]), _Bar(status)]
     attention = [run for run in status.runs if run.state in (State.FAILED, State.CRASHED, State.PREEMPTED)]
     parts += _section("needs attention", attention, _attention_row)
-    parts += [Text(each, style="red") for each in status.damaged]
+    parts += [Words(each, "red") for each in status.damaged]
     running = [run for run in status.runs if run.state == State.RUNNING]
     parts += _section("running", running, _running_row)
     parts += _section("SLURM jobs", jobs_of(status.sweep.sweep_id), _job_row)
@@ -122,25 +103,24 @@ def sweep(status: SweepStatus) -> Group:
 
 def preview(seen: Preview, most: int) -> Group:
     """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
-    table = Table.grid(padding=(0, 2))
     tree = space_tree(seen)
-    if tree is not None:
-        for row in tree.rows:
-            table.add_row(*row)
+    rows: list[Sequence[RenderableType]] = [] if tree is None else [*tree.rows]
     for name, path, values in seen.parameters() if tree is None else ():
-        table.add_row(f"  {short_value(name)}", Text(short_value(path, _LONGEST_PATH), style="dim"), values)
-    parts: list[RenderableType] = [Text((tree and tree.runs) or _how_many(seen), style="bold"), table]
+        rows.append(
+            [Name(f"  {short_value(name)}"), Name(short_value(path, _LONGEST_PATH), "dim"), Words(values)]
+        )
+    parts: list[RenderableType] = [Text((tree and tree.runs) or _how_many(seen), style="bold"), Columns(rows)]
     for place, assignment in enumerate(islice(seen.assignments(), most), start=1):
         title = "for example" if seen.points is None else f"run {place}"
-        parts.append(Text(f"{title}: {short(assignment)}", style="bold"))
+        parts.append(Words(f"{title}: {short(assignment)}", "bold"))
         try:
             config = seen.config(assignment)
         except LanguageError as error:
-            parts.append(Text(f"  will fail: {error}", style="red"))
+            parts.append(Words(f"  will fail: {error}", "red"))
             continue
-        for path, *changed in differences(seen.definition.base_config, config):
-            old, new = map(_tree, changed)
-            line = Text(f"  {short_value(path, _LONGEST_PATH)}: ")
+        for path, *both in differences(seen.definition.base_config, config):
+            old, new = map(_tree, both)
+            line = Words(f"  {short_value(path, _LONGEST_PATH)}: ")
             if old == new:
                 parts.append(line.append(f"{old} (kept)", style="dim"))
                 continue
@@ -166,34 +146,45 @@ def _tree(written: str | None) -> str | None:
     return None if written is None else short_value(written, most)
 
 
-def _bar(status: SweepStatus) -> RenderableType:
-    counts = status.counts
-    finished = counts.get(State.FINISHED.value, 0)
-    shown = Table.grid(padding=(0, 2))
-    words = Text()
-    for state, number in counts.items():
-        words.append(f"{count(number)} {state}", style=_COLOURS[state]).append("  ")
-    if status.total is None:
-        shown.add_row(words)
-    else:
+@dataclass(frozen=True)
+class _Bar:
+    """How far a sweep is, and how many runs are in each state: in one line where there is room."""
+
+    status: SweepStatus
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[RenderableType]:
+        counts, total = self.status.counts, self.status.total
+        words = [Text(f"{count(number)} {state}", _COLOURS[state]) for state, number in counts.items()]
+        shown = Text("  ").join(words)
+        if total is None:
+            yield shown
+            return
+        finished = counts.get(State.FINISHED.value, 0)
+        of_all = f"{finished}/{count(total)}"
+        room = options.max_width - len(of_all) - 2
+        rest = room - shown.cell_len - 2
+        in_one = rest >= _LEAST_BAR_WIDTH
         done = _COLOURS[State.FINISHED.value]
-        bar = ProgressBar(status.total, finished, width=_BAR_WIDTH, complete_style=done, finished_style=done)
-        shown.add_row(bar, f"{finished}/{count(status.total)}", words)
-    return shown
+        width = min(_BAR_WIDTH, rest if in_one else room)
+        bar = ProgressBar(total, finished, width=width, complete_style=done, finished_style=done)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(bar, of_all, *([shown] if in_one else []))
+        yield grid
+        if not in_one:
+            yield shown
 
 
-def _section(title: str, shown: list[T], row: Callable[[T], Iterable[str | Text]]) -> list[RenderableType]:
+def _section(
+    title: str, shown: list[T], row: Callable[[T], Sequence[RenderableType]]
+) -> list[RenderableType]:
     if not shown:
         return []
-    table = Table.grid(padding=(0, 2))
-    for each in shown[:_SHOWN]:
-        table.add_row(*row(each))
     more = len(shown) - _SHOWN
     left = [Text(f"  and {more} more; --runs lists all", style="dim")] if more > 0 else []
-    return [Text(f"{title}:", style="bold"), table, *left]
+    return [Text(f"{title}:", style="bold"), Columns([*map(row, shown[:_SHOWN])]), *left]
 
 
-def _job_row(job: Job) -> list[str | Text]:
+def _job_row(job: Job) -> Sequence[RenderableType]:
     return [f"  {job.job}", job.state, job.nodes or job.reason]
 
 
@@ -201,23 +192,23 @@ def _state(run: RunStatus) -> Text:
     return Text(run.state, style=_COLOURS[run.state])
 
 
-def _attention_row(run: RunStatus) -> list[str | Text]:
+def _attention_row(run: RunStatus) -> Sequence[RenderableType]:
     attempts = f"{run.attempts} attempt{'s' if run.attempts != 1 else ''}"
-    reason = f"{run.error['type']}: {run.error['message']}" if run.error else f"on {run.host}"
+    reason = _error(run.error) if run.error else f"on {run.host}"
     return [
-        f"  {run.run_id}",
+        Name(f"  {run.run_id}"),
         _state(run),
         f"given up after {attempts}" if run.set_aside else attempts,
         f"{ago(run.ended or run.started)} ago",
-        last_line(reason),
+        reason,
     ]
 
 
-def _running_row(run: RunStatus) -> list[str | Text]:
+def _running_row(run: RunStatus) -> Sequence[RenderableType]:
     job = f"job {run.slurm_job_id}" if run.slurm_job_id else ""
     place = f"{run.host} {job}".strip()
     silent = f", silent for {ago(run.sign_of_life)}" if _is_silent(run) else ""
-    return [f"  {run.run_id}", place, f"since {ago(run.started)}{silent}", short(run.assignment)]
+    return [Name(f"  {run.run_id}"), place, f"since {ago(run.started)}{silent}", short(run.assignment)]
 
 
 def _is_silent(run: RunStatus) -> bool:
@@ -227,47 +218,98 @@ def _is_silent(run: RunStatus) -> bool:
     return quiet.total_seconds() > _SECONDS_OF_SILENCE
 
 
-def runs(status: SweepStatus) -> Table:
-    """Draw all runs, one in a line."""
-    table = Table.grid(padding=(0, 2))
-    for run in status.runs:
-        table.add_row(
-            run.run_id,
-            _state(run),
-            f"{run.attempts}x",
-            "" if run.seconds is None else duration(run.seconds),
-            short(run.assignment),
-            short(run.metrics),
-            *([] if run.stopped_early is None else [str(run.stopped_early)]),
-        )
-    return table
+def runs(status: SweepStatus) -> Group:
+    """Draw all runs, one in a line, those that need attention first; then their errors, equal ones once."""
+    shown = sorted(status.runs, key=lambda run: (_ORDER.index(run.state), len(run.run_id), run.run_id))
+    metric = Metric.of(status.sweep.sweep_configuration)
+    parts: list[RenderableType] = []
+    if shown:
+        whole = ["run", "state", "attempts", "duration"]
+        header = [*whole, metric.name if metric else "", "parameters", "metrics", "stopped early"]
+        rows = [_run_row(run, metric) for run in shown]
+        parts.append(Columns(rows, header, whole, extra=["metrics"]))
+    parts += [Words(each, "red") for each in status.damaged]
+    errors: dict[str, list[str]] = {}
+    for run in shown:
+        if run.error is not None:
+            errors.setdefault(_error(run.error), []).append(run.run_id)
+    if errors:
+        parts.append(Text("errors:", style="bold"))
+    for error, run_ids in sorted(errors.items(), key=lambda each: -len(each[1])):
+        parts += [Padding(Words(error, "red"), (0, 0, 0, 2), expand=False), _Runs(run_ids)]
+    return Group(*parts)
 
 
-def findings(found: list[Finding]) -> Table:
+def _run_row(run: RunStatus, metric: Metric | None) -> Sequence[RenderableType]:
+    name = None if metric is None else metric.logged_as(run.metrics)
+    return [
+        Name(run.run_id),
+        _state(run),
+        str(run.attempts),
+        "" if run.seconds is None else duration(run.seconds),
+        "" if name is None else short_value(run.metrics[name]),
+        short(run.assignment),
+        short({each: value for each, value in run.metrics.items() if each != name}),
+        "" if run.stopped_early is None else str(run.stopped_early),
+    ]
+
+
+def _error(error: Mapping[str, str]) -> str:
+    return ": ".join(filter(None, [error["type"], last_line(error["message"])]))
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """In which runs something was, as many of them as one line holds."""
+
+    run_ids: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[RenderableType]:
+        many = len(self.run_ids)
+        for shown in range(many, 0, -1):
+            more = f" and {many - shown} more" if shown < many else ""
+            line = f"    {counted(many, 'run')}: {', '.join(self.run_ids[:shown])}{more}"
+            if len(line) <= options.max_width:
+                break
+        yield Columns([[line]])
+
+
+def findings(found: list[Finding]) -> Columns:
     """Draw what a file system gives, one property in a line."""
-    table = Table.grid(padding=(0, 2))
-    for each in found:
-        answer = "yes" if each.given else "no"
-        style = "green" if each.given else "red" if each.needed else "yellow"
-        needed = "" if each.given else "needed" if each.needed else "not needed"
-        table.add_row(each.what, Text(answer, style=style), needed, Text(each.detail, style="dim"))
-    return table
+    return Columns([*map(_finding_row, found)])
 
 
-def sweeps(found: list[SweepStatus]) -> Table:
-    """Draw sweeps, one in a line."""
-    table = Table.grid(padding=(0, 2))
-    for status in found:
-        counts = status.counts
-        of_all = "" if status.total is None else f"/{count(status.total)}"
-        others = ", ".join(
-            f"{count(number)} {state}" for state, number in counts.items() if state != State.FINISHED
-        )
-        table.add_row(
-            status.sweep.sweep_id,
-            str(status.sweep.sweep_configuration.get("name") or ""),
-            status.sweep.mode,
-            Text(f"{counts.get(State.FINISHED.value, 0)}{of_all} finished", style="green"),
-            others,
-        )
-    return table
+def _finding_row(each: Finding) -> Sequence[RenderableType]:
+    style = "green" if each.given else "red" if each.needed else "yellow"
+    needed = "" if each.given else "needed" if each.needed else "not needed"
+    return [
+        Words(each.what),
+        Text("yes" if each.given else "no", style=style),
+        needed,
+        Words(each.detail, "dim"),
+    ]
+
+
+def sweeps(found: list[SweepStatus]) -> Columns:
+    """Draw sweeps, one in a line, with what is best so far."""
+    header = ["created", "sweep", "name", "finished", "others", "best", "mode"]
+    return Columns(
+        [*map(_sweep_row, found)], header, whole=["created", "sweep", "finished", "best"], extra=["mode"]
+    )
+
+
+def _sweep_row(status: SweepStatus) -> Sequence[RenderableType]:
+    counts = status.counts
+    of_all = "" if status.total is None else f"/{count(status.total)}"
+    metric = Metric.of(status.sweep.sweep_configuration)
+    best = None if metric is None else best_of(status.runs, metric)
+    others = [f"{count(number)} {state}" for state, number in counts.items() if state != State.FINISHED]
+    return [
+        moment(changed(SweepDirectory(status.directory).record_path) or changed(status.directory)),
+        Name(status.sweep.sweep_id),
+        Name(str(status.sweep.sweep_configuration.get("name") or "")),
+        Text(f"{counts.get(State.FINISHED.value, 0)}{of_all}", style=_COLOURS[State.FINISHED.value]),
+        ", ".join(others),
+        Name("" if metric is None or best is None else metric.shown(best.metrics)),
+        Text(status.sweep.mode, style="dim"),
+    ]

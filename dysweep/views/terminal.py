@@ -1,0 +1,186 @@
+"""How things are drawn: as wide as a terminal is, and whole into files and pipes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from dysweep.text import harmless, short_value
+
+_WIDTH_OF_FILES = 1_000_000
+_LONGEST_NAME = 500
+_LEAST_WIDTH = 8
+_GAP = "  "
+_BLANKS_AT_ENDS = re.compile(r" +(?=(?:\x1b\[[0-9;]*m)*$)", re.MULTILINE)
+
+
+class _Console(Console):
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render; what a run, an error or a host is called does not steer the terminal."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(harmless(part.text), part.style)
+
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does where rich has no part in it; rich itself exits with 1."""
+        raise BrokenPipeError
+
+
+def console() -> Console:
+    """Return the console that writes to stdout."""
+    return _Console(
+        width=None if sys.stdout.isatty() else _WIDTH_OF_FILES,
+        highlight=False,
+        soft_wrap=False,
+        markup=False,  # a value may hold [/INST] or :smile:
+        emoji=False,
+    )
+
+
+def show(drawn: RenderableType) -> None:
+    """Draw on stdout; for a file or a pipe no line is broken or cut, and none ends with blanks."""
+    screen = console()
+    if sys.stdout.isatty():
+        screen.print(drawn)
+        return
+    with screen.capture() as captured:
+        screen.print(drawn)
+    sys.stdout.write(_BLANKS_AT_ENDS.sub("", captured.get()))
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Name:
+    """A text of one line that loses its middle where it has no room, as both its ends tell it from others.
+
+    Args:
+        text: the text.
+        style: rich's style for it.
+    """
+
+    text: str
+    style: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
+        text = elided(short_value(self.text, _LONGEST_NAME), options.max_width)
+        yield Text(text, self.style, no_wrap=True, overflow="ellipsis")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return _measured(short_value(self.text, _LONGEST_NAME))
+
+
+class Words:
+    """A text whose lines are broken between words; a word that is longer than a line loses its middle.
+
+    Args:
+        text: the text.
+        style: rich's style for it.
+    """
+
+    def __init__(self, text: str, style: str = "") -> None:
+        self._parts = [(harmless(text), style)]
+
+    def append(self, text: str, style: str) -> Words:
+        """Add to the end, in another style."""
+        self._parts.append((harmless(text), style))
+        return self
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
+        room = options.max_width
+        whole = Text()
+        for text, style in self._parts:
+            whole.append(" ".join(elided(word, room) for word in text.split(" ")), style)
+        yield whole
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return _measured("".join(text for text, _ in self._parts))
+
+
+def elided(text: str, width: int) -> str:
+    """Return a text in at most this many columns of a terminal: `checkpo…7341076f`."""
+    if cell_len(text) <= width:
+        return text
+    tail = max(0, (width - 1) // 2)
+    head = max(0, width - 1 - tail)
+    # Where half of a wide character would be left, there is a blank instead.
+    return f"{set_cell_size(text, head).rstrip()}…{set_cell_size(text[::-1], tail)[::-1].lstrip()}"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Rows of columns that are as wide as what is in them; where they have no room, the widest are cut first.
+
+    Args:
+        rows: the cells; a text is cut at its end, a `Name` in its middle, and `Words` go on in the next line.
+        header: the columns' names; a column in which nothing is has none.
+        whole: the columns that are cut last.
+        extra: the columns that are cut first.
+    """
+
+    rows: Sequence[Sequence[RenderableType]]
+    header: Sequence[str] = ()
+    whole: Collection[str] = ()
+    extra: Collection[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Table]:
+        cells = [[_cell(cell) for cell in row] for row in self.rows]
+        measured = [
+            [Measurement.get(console, options, cell).maximum if cell != "" else 0 for cell in row]
+            for row in cells
+        ]
+        natural = [max(column) for column in zip(*measured, strict=True)]
+        shown = [place for place, width in enumerate(natural) if width]
+        names = [self.header[place] if self.header else "" for place in shown]
+        wanted = [max(natural[place], cell_len(name)) for place, name in zip(shown, names, strict=True)]
+        table = Table(
+            box=None,
+            padding=(0, len(_GAP), 0, 0),
+            pad_edge=False,
+            show_header=bool(self.header),
+            header_style="bold",
+        )
+        for name, width in zip(names, self._widths(names, wanted, options.max_width), strict=True):
+            table.add_column(Name(name), width=width)
+        for row in cells:
+            table.add_row(*(row[place] for place in shown))
+        yield table
+
+    def _widths(self, names: Sequence[str], wanted: Sequence[int], room: int) -> list[int]:
+        room -= len(_GAP) * (len(wanted) - 1)
+        ranks = [0 if name in self.whole else 2 if name in self.extra else 1 for name in names]
+        widths = list(wanted)
+        for rank in range(3):
+            places = [place for place, its in enumerate(ranks) if its == rank]
+            # What is cut later leaves the others a little.
+            later = sum(
+                min(wanted[place], _LEAST_WIDTH) for place, its in enumerate(ranks) if rank < its == 1
+            )
+            later += sum(1 for its in ranks if rank < its == 2)
+            level = max((wanted[place] for place in places), default=0)
+            while level > 1 and sum(min(wanted[place], level) for place in places) > room - later:
+                level -= 1
+            for place in places:
+                widths[place] = min(wanted[place], level)
+            room -= sum(widths[place] for place in places)
+        return widths
+
+
+def _cell(cell: RenderableType) -> RenderableType:
+    if isinstance(cell, str) and cell:
+        cell = Text(harmless(cell))
+    if isinstance(cell, Text):
+        cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
+
+
+def _measured(text: str) -> Measurement:
+    width = cell_len(text)
+    return Measurement(min(width, _LEAST_WIDTH), width)
