@@ -336,6 +336,15 @@ def agent_command(
     )
 
 
+def status_command(config: ResumableSweepConfig) -> str:
+    """Return the command that shows the runs of a sweep, ready to be pasted."""
+    words = ["dysweep_status", "--sweep_id", (config.sweep_id or "").rpartition("/")[2], "--runs"]
+    for name in ("default_root_dir", "custom_checkpoint_dir"):
+        value = getattr(config, name)
+        words += [f"--{name}", value] if value != getattr(ResumableSweepConfig(), name) else []
+    return shlex.join(words)
+
+
 def launched_command(
     options: Options, additional: list[str], config: ResumableSweepConfig, sweep_id: str
 ) -> list[str]:

@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from dysweep import parallel
-from dysweep.arguments import additional_arguments, agent_command, commented, launched_command
+from dysweep.arguments import (
+    additional_arguments,
+    agent_command,
+    commented,
+    launched_command,
+    status_command,
+)
 from dysweep.creation import create_and_describe, location_of, preview
 from dysweep.debugging import debug
 from dysweep.directory.location import Location
-from dysweep.directory.runs import RESUMABLE, State
+from dysweep.directory.runs import State
 from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import ConfigError, Preempted
 from dysweep.extending import extend
@@ -27,11 +33,13 @@ from dysweep.launch.start import stop as stop_agents
 from dysweep.log import say
 from dysweep.options import Options, StatusOptions
 from dysweep.settings import ResumableSweepConfig, read_settings, wandb_command
-from dysweep.text import counted, short_path
+from dysweep.text import short_path
+from dysweep.views.ending import ending, executed
 from dysweep.views.preview import Preview
 from dysweep.views.status import SweepStatus, last_log, read_status, sweeps_below
 
 _SHOWN_CONFIGS = 3
+_FEW_RUNS = 200
 
 
 def create(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
@@ -222,50 +230,29 @@ def run_resume(options: Options, additional: list[str], settings: dict[str, Any]
                 "sweep_id: missing; say which sweep to work on (--sweep_id ID), or make one (-c FILE)"
             )
         config = replace(config, sweep_id=create_and_describe(config))
-    finished = stopped_early = others = 0
+    outcomes: Counter[str] = Counter()
+    stopped_early = 0
     command = agent_command(options, additional, config, config.sweep_id or "")
     directory = parallel.find(config)
     try:
         for result in parallel.work(config, directory, job):
-            if result.outcome is State.FINISHED:
-                finished += 1
-            elif result.stopped_early is not None:
-                stopped_early += 1
-            else:
-                others += 1
+            outcomes[str(result.outcome)] += 1
+            stopped_early += result.stopped_early is not None
     except Preempted as stopped:
         say(f"stopped by signal {stopped.signum}; to resume: {command} --resume")
         return 128 + stopped.signum
     finally:
-        executed = finished + stopped_early + others
-        if executed:
-            early = f", {stopped_early} stopped early" if stopped_early else ""
-            lost = f", {others} not" if others else ""
-            say(f"{counted(finished, 'run')} finished{early}{lost}; results in {short_path(directory.path)}")
-    again = config.resume or config.rerun is not None
-    if not executed:
-        none_left = "no run to resume" if config.resume else "no run to rerun"
-        say(none_left if again else "no run was left to execute")
-    if config.rerun_id is None and (others or not finished or config.count is None):
-        _tell_what_is_left(
-            directory, config, command
-        )  # not after each of many agents that execute a run or two
+        if outcomes:
+            say(f"{executed(outcomes, stopped_early)}; results in {short_path(directory.path)}")
+    if not outcomes:
+        again = "resume" if config.resume else "rerun" if config.rerun is not None else None
+        say(f"no run to {again}" if again else "no run was left to execute")
+    finished = outcomes[State.FINISHED.value]
+    others = outcomes.total() - finished - stopped_early
+    # Not read after each of many agents that execute a run or two of a long sweep.
+    quick = config.count is not None and finished and not others and len(directory.run_ids()) > _FEW_RUNS
+    if config.rerun_id is None and not quick:
+        status = read_status(directory, config.max_attempts, details=False)
+        for line in ending(status, outcomes, config.max_attempts, command, status_command(config)):
+            say(line)
     return 1 if others else 0
-
-
-def _tell_what_is_left(directory: SweepDirectory, config: ResumableSweepConfig, command: str) -> None:
-    """Name what is left when an agent ends: other agents' runs included."""
-    shown = read_status(directory, config.max_attempts, details=False)
-    for problem in shown.damaged:
-        say(problem)
-    given_up = Counter(run.state for run in shown.runs if run.set_aside)
-    counts = Counter(run.state for run in shown.runs if run.state in RESUMABLE and not run.set_aside)
-    lost = ", ".join(f"{counts[state]} {state}" for state in RESUMABLE if counts[state])
-    if lost:
-        say(f"in the whole sweep: {lost}; to resume: {command} --resume")
-    if shown.counts.get(State.PENDING) and (config.resume or config.rerun is not None):
-        say(f"in the whole sweep: {shown.counts[State.PENDING]} not started; to start them: {command}")
-    if given_up:
-        many = f"{sum(given_up.values())} given up after {config.max_attempts} failed attempts or more"
-        which = next(iter(given_up)) if len(given_up) == 1 else "all"
-        say(f"in the whole sweep: {many}; to rerun: {command} --rerun {which}")

@@ -76,13 +76,21 @@ def test_the_quickstart_finishes_all_its_runs_and_says_where(start, tmp_path):
     out, err = process.communicate()
     assert (process.returncode, out) == (0, "")
     lines = err.splitlines()
-    assert lines[-1] == f"48 runs finished; results in {directory(root=tmp_path / 'logs').path}"
+    place, sweep_id = directory(root=tmp_path / "logs").path, directory(root=tmp_path / "logs").sweep.sweep_id
+    assert lines[-3] == f"48 runs finished; results in {place}"
+    see = f"dysweep_status --sweep_id {sweep_id} --runs --default_root_dir {tmp_path / 'logs'}"
+    assert lines[-1] == f"  to see all   {see}"
     assert [line.split()[0] for line in lines if " finished " in line and "/48" in line] == [
         f"{place}/48" for place in range(1, 49)
     ]
     metrics = [run.last_attempt().end().metrics for run in directory(root=tmp_path / "logs").runs()]
     assert all(0.5 < each["accuracy"] <= 1 for each in metrics)
-    assert max(each["accuracy"] for each in metrics) > 0.95
+    reached = [each["accuracy"] for each in metrics]
+    first = f"{sweep_id}-{reached.index(max(reached)) + 1:04d}"
+    many = reached.count(max(reached))
+    assert max(reached) > 0.95 and many > 1
+    assert lines[-2].startswith(f"  best so far  accuracy {max(reached):.4g}  {first}  model=")
+    assert lines[-2].endswith(f"  (1 of {many} runs with this value)")
 
 
 def test_create_prints_the_id_alone_and_describes_the_sweep_for_people(start):
@@ -113,10 +121,10 @@ def test_a_failing_run_does_not_stop_the_agent_and_is_resumed(capsys):
     assert run("fails_at_first", "-c", "config.yaml") == 1
     err = capsys.readouterr().err
     assert "ValueError: the loss is nan" in err and 'raise ValueError("the loss is nan")' in err
-    assert "3 runs finished, 1 not; results in" in err
+    assert "3 runs finished, 1 failed; results in" in err
     resume = f"--sweep_id {directory().sweep.sweep_id} --resume"
     command = f"dysweep_run_resume --package functions --function fails_at_first {resume}"
-    assert f"in the whole sweep: 1 failed; to resume: {command}" in err.splitlines()
+    assert err.splitlines()[-1] == f"  to resume    {command}"
     assert states() == [State.FINISHED, State.FINISHED, State.FAILED, State.FINISHED]
     sweep_id = directory().sweep.sweep_id
     attempt = directory().run(f"{sweep_id}-0003").last_attempt()
@@ -315,15 +323,17 @@ def test_an_agent_that_finds_nothing_new_names_what_is_lost(capsys):
     assert run("record", "--sweep_id", directory().sweep.sweep_id) == 0
     assert capsys.readouterr().err.splitlines() == [
         "no run was left to execute",
-        f"in the whole sweep: 4 failed; to resume: {command} --resume",
+        "  whole sweep  4 failed",
+        f"  to resume    {command} --resume",
     ]
     work = ["--sweep_id", directory().sweep.sweep_id, "--resume"]
     assert run("always_fails", *work) == 1
     capsys.readouterr()
     assert run("record", *work, "--max_attempts", "2") == 0
-    last = capsys.readouterr().err.splitlines()[-1]
-    many = "4 given up after 2 failed attempts or more"
-    assert last == f"in the whole sweep: {many}; to rerun: {command} --max_attempts 2 --rerun failed"
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "  whole sweep  4 failed, 4 given up after 2 attempts that failed",
+        f"  to rerun     {command} --max_attempts 2 --rerun failed",
+    ]
 
 
 def test_trees_that_an_existing_sweep_does_not_use_are_named(capsys):

@@ -195,4 +195,9 @@ def test_the_quickstart_output_is_of_the_quickstart():
     [command] = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("WANDB_MODE")]
     words = shlex.split(command)[2:]
     assert (ROOT / words[words.index("-c") + 1]).exists()
-    assert "48 runs finished; results in dysweep_logs/checkpoints-" in blocks("text")[0]
+    *_, done, best, see = blocks("text")[0].splitlines()
+    assert re.fullmatch(r"48 runs finished; results in dysweep_logs/checkpoints-\w{8}", done)
+    assert re.match(
+        r"  best so far  accuracy 0\.9811  \w{8}-0027  model=softmax, seed=0, dataset=wine, ", best
+    )
+    assert re.fullmatch(r"  to see all   dysweep_status --sweep_id \w{8} --runs", see)

@@ -5,9 +5,9 @@
 
 import contextlib
 import json
-import re
 import multiprocessing
 import os
+import re
 import shutil
 from pathlib import Path
 

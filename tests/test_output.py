@@ -82,6 +82,11 @@ def resumes(config, checkpoint_dir):
         raise ValueError("late")
     wandb.log({"acc": 2})
 
+def logs_lr(config, checkpoint_dir):
+    wandb.log({"acc": config["lr"]})
+    if config["lr"] == 0.5:
+        raise ValueError("never")
+
 def fails(config, checkpoint_dir):
     raise ValueError("never")
 
@@ -151,7 +156,7 @@ def test_values_of_many_lines_are_one_short_line_everywhere_and_whole_for_script
     assert cli.create(["-c", "config.json", "--dry_run"]) == 0
     drawn = capsys.readouterr().out
     code, err = work(capsys, sweep_id, "nothing")
-    assert code == 0 and len(err.splitlines()) == 3
+    assert code == 0 and len(err.splitlines()) == 4
     runs = shown(capsys, sweep_id, "--runs")
     assert len(runs.splitlines()) == 3 and "{question}" in runs
     for text in (told, err, runs):
@@ -183,15 +188,25 @@ def test_a_log_is_printed_as_a_terminal_shows_it_and_kept_as_it_is(capsys):
 @pytest.mark.parametrize(
     ("function", "last"),
     [
-        ("val_acc", "metric 'acc' was never logged; did you mean 'val_acc'?"),
+        ("val_acc", "metric 'acc' was never logged; did you mean 'val_acc'? (the runs logged time, val_acc)"),
         ("other", "metric 'acc' was never logged; the runs logged zzz"),
         ("nothing", "metric 'acc' was never logged; the runs logged nothing"),
         *[
-            (name, "what the function returns is not recorded, and nothing was logged; give it to wandb.log")
+            (
+                name,
+                "metric 'acc' was never logged; the function returned acc, which is not recorded: "
+                "give it to wandb.log (the runs logged nothing)",
+            )
+            for name in ("returns", "returns_list")
+        ],
+        *[
+            (
+                name,
+                "metric 'acc' was never logged; what the function returns is not recorded, and nothing was "
+                "logged; give it to wandb.log",
+            )
             for name in (
-                "returns",
                 "returns_number",
-                "returns_list",
                 "returns_array",
                 "returns_tensor",
                 "returns_pair",
@@ -202,7 +217,7 @@ def test_a_log_is_printed_as_a_terminal_shows_it_and_kept_as_it_is(capsys):
 def test_what_the_sweep_waits_for_and_nobody_logs_is_said_once(capsys, function, last):
     sweep_id, _ = create(capsys, {"lr": swept(1, 2)}, "--metric", "acc", "--goal", "maximize")
     code, err = work(capsys, sweep_id, function)
-    assert code == 0 and err.splitlines()[2] == last and len(err.splitlines()) == 4
+    assert code == 0 and err.splitlines()[2] == last and len(err.splitlines()) == 5
 
 
 @pytest.mark.parametrize(("value", "kind"), [("0.93", "text"), (True, "a boolean"), ([0.5], "a list")])
@@ -225,13 +240,16 @@ def test_an_agent_that_ends_well_names_what_others_have_left(capsys):
     Path("end").write_text("finished")
     _, err = work(capsys, sweep_id, "ends_as_told", "--resume")
     command = f"dysweep_run_resume --package functions --function ends_as_told --sweep_id {sweep_id}"
-    assert err.splitlines()[-1] == f"in the whole sweep: 2 not started; to start them: {command}"
+    assert err.splitlines()[-2:] == ["  whole sweep  1 finished, 2 left", f"  to continue  {command}"]
     Path("end").write_text("failed")
     assert work(capsys, sweep_id, "ends_as_told", "--count", "1")[0] == 1
     Path("end").write_text("finished")
     code, err = work(capsys, sweep_id, "ends_as_told")
     assert code == 0
-    assert err.splitlines()[-1] == f"in the whole sweep: 1 failed; to resume: {command} --resume"
+    assert err.splitlines()[-2:] == [
+        "  whole sweep  2 finished, 1 failed",
+        f"  to resume    {command} --resume",
+    ]
 
 
 def test_a_table_goes_to_stdout_too(capsys):
@@ -343,7 +361,7 @@ def test_resume_status_and_advice_agree_on_which_runs_are_given_up(capsys, ends,
     assert ("given up" in shown(capsys, sweep_id, "--max_attempts", "2")) is given_up
     Path("end").write_text("finished")
     _, err = work(capsys, sweep_id, "ends_as_told", "--max_attempts", "2")
-    assert ("to resume:" in err, "1 given up" in err) == (not given_up, given_up)
+    assert ("to resume" in err, "1 given up" in err) == (not given_up, given_up)
     code, err = work(capsys, sweep_id, "ends_as_told", "--max_attempts", "2", "--resume")
     assert code == 0 and ("1 run finished" in err) is not given_up
 
@@ -355,7 +373,7 @@ def test_advice_can_be_pasted(capsys):
     assert told.splitlines()[-1].endswith(f"--function FUNCTION {where}")
     options = ["--default_root_dir", "my logs", "--allow_eval", "--run_additional_args", "seed:3"]
     code, err = work(capsys, sweep_id, "more", *options)
-    [advice] = re.findall(r"to resume: (.*)", err)
+    [advice] = re.findall(r"to resume +(.*)", err)
     assert code == 1
     command = f"dysweep_run_resume --package functions --function more {where} --run_additional_args seed:3"
     assert advice == f"{command} --resume"
@@ -363,7 +381,7 @@ def test_advice_can_be_pasted(capsys):
         advice, shell=True, capture_output=True, text=True, timeout=180,
         env={**os.environ, "PATH": f"{SCRIPTS}:{os.environ['PATH']}"},
     )  # fmt: skip
-    assert pasted.returncode == 1 and "0 runs finished, 1 not" in pasted.stderr
+    assert pasted.returncode == 1 and "0 runs finished, 1 failed" in pasted.stderr
 
 
 def test_the_estimate_counts_what_this_agent_may_still_execute(capsys):
@@ -488,3 +506,22 @@ def assert_silent(command, code=141):
         os.close(writer)
         _, err = process.communicate()
     assert (process.returncode, err) == (code, "")
+
+
+def test_an_agent_ends_with_the_best_run_of_all_and_the_next_command(capsys):
+    sweep_id, _ = create(capsys, {"lr": swept(3, 1, 1.0, 0.5), "model": swept("net")}, "--metric", "acc")
+    command = f"dysweep_run_resume --package functions --function logs_lr --sweep_id {sweep_id}"
+    code, err = work(capsys, sweep_id, "logs_lr", "--count", "1")
+    assert code == 0 and err.splitlines()[1:] == [
+        f"1 run finished; results in dysweep_logs/checkpoints-{sweep_id}",
+        "  whole sweep  1 finished, 3 left",
+        f"  best so far  acc 3  {sweep_id}-0001  lr=3, model=net",
+        f"  to continue  {command}",
+    ]
+    code, err = work(capsys, sweep_id, "logs_lr")
+    assert code == 1 and err.splitlines()[-4:] == [
+        f"2 runs finished, 1 failed; results in dysweep_logs/checkpoints-{sweep_id}",
+        "  whole sweep  3 finished, 1 failed",
+        f"  best so far  acc 1  {sweep_id}-0002  lr=1, model=net  (1 of 2 runs with this value)",
+        f"  to resume    {command} --resume",
+    ]

@@ -73,7 +73,7 @@ def test_a_run_deleted_in_wandb_is_gone_and_the_others_go_on(server, capsys):
     capsys.readouterr()
     assert run("trains", "--sweep_id", sweep_id, "--resume") == 1
     err = capsys.readouterr().err
-    assert err.count(f"{deleted}: it was deleted in W&B") == 1 and "2 runs finished, 1 not" in err
+    assert err.count(f"{deleted}: it was deleted in W&B") == 1 and "2 runs finished, 1 gone" in err
     assert Counter(states(sweep_id)) == {"gone": 1, "finished": 2}
     assert run("trains", "--sweep_id", sweep_id, "--resume") == 0
     assert "no run to resume" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from dysweep.text import count, duration, estimate, short, short_value
 logger = logging.getLogger("dysweep")
 
 _LONGEST_NAME = 60
+_NOT_RECORDED = "what the function returns is not recorded, and nothing was logged; give it to wandb.log"
 
 
 class Progress:
@@ -33,6 +34,7 @@ class Progress:
         self.done = 0
         self._finished = self._unrecorded = 0
         self._logged: dict[str, None] = {}
+        self._returned: dict[str, None] = {}
         self._other_values: dict[str, str] = {}
         self.begin(None, lambda: None)
 
@@ -55,8 +57,8 @@ class Progress:
         self.done += 1
         self._note(result)
         claim, place = result.claim, result.claim.place
-        name = self.metric.logged_as(result.metrics) if self.metric is not None else None
-        reached = "" if name is None else f"{short_value(name)} {short_value(result.metrics[name])}  "
+        reached = self.metric.shown(result.metrics) if self.metric is not None else ""
+        reached += "  " if reached else ""
         early = "" if result.stopped_early is None else f"{result.stopped_early}  "
         logger.info(
             "%s  %s  %-9s %7s  %s%s%s%s",
@@ -66,20 +68,25 @@ class Progress:
 
     def end(self) -> None:
         """Say, once for all runs, what the sweep waits for and none of them has recorded."""
-        if self._unrecorded and not self._logged and not self._other_values:
-            logger.warning(
-                "what the function returns is not recorded, and nothing was logged; give it to wandb.log"
-            )
-        elif self._finished and self.metric is not None and self.metric.logged_as(self._logged) is None:
+        returned = ", ".join(map(short_value, self._returned))
+        if self._finished and self.metric is not None and self.metric.logged_as(self._logged) is None:
             name = self.metric.name
+            meant = self.metric.meant(self._logged)
+            shown = f"the runs logged {self._shown_names() or 'nothing'}"
             if name in self._other_values:
                 kind = self._other_values[name]
                 logger.warning("metric %r was logged as %s; log a number (float(...) of it)", name, kind)
-                return
-            meant = self.metric.meant(self._logged)
-            others = f"the runs logged {self._shown_names() or 'nothing'}"
-            hint = f"did you mean {meant!r}?" if meant else others
-            logger.warning("metric %r was never logged; %s", name, hint)
+            elif returned and (name in self._returned or not meant):
+                unrecorded = f"the function returned {returned}, which is not recorded: give it to wandb.log"
+                logger.warning("metric %r was never logged; %s (%s)", name, unrecorded, shown)
+            elif self._unrecorded and not self._logged:
+                logger.warning("metric %r was never logged; %s", name, _NOT_RECORDED)
+            elif meant:
+                logger.warning("metric %r was never logged; did you mean %r? (%s)", name, meant, shown)
+            else:
+                logger.warning("metric %r was never logged; %s", name, shown)
+        elif self._unrecorded and not self._logged and not self._other_values:
+            logger.warning("%s", _NOT_RECORDED)
 
     def _note(self, result: Result) -> None:
         self._logged |= dict.fromkeys(result.metrics)
@@ -88,6 +95,7 @@ class Progress:
             return
         self._finished += 1
         self._unrecorded += _is_measured(result.value) or _holds_numbers(result.value)
+        self._returned |= dict.fromkeys(_names_of_numbers(result.value))
 
     def _shown_names(self) -> str:
         names = [short_value(name) for name in {**self._logged, **self._other_values}]
@@ -130,6 +138,15 @@ def _holds_numbers(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(
         _is_measured(each) or _holds_numbers(each) for each in value[:10]
     )
+
+
+def _names_of_numbers(value: Any) -> list[str]:
+    """Return the names of numbers in a mapping, or in the first one of a list of such."""
+    if isinstance(value, (list, tuple)):
+        return _names_of_numbers(value[0]) if value else []
+    if not isinstance(value, Mapping):
+        return []
+    return [str(key) for key, each in value.items() if _is_measured(each) or type(each) is int]
 
 
 def _called(claim: Claim) -> str:
