@@ -29,13 +29,16 @@ if TYPE_CHECKING:
         dysweep_run_resume,
         dysweep_sync,
         hierarchical_config,
-        open_sweep,
         parse_dictionary_onto_dataclass,
     )
+    from dysweep.views.opening import open_sweep
+    from dysweep.views.runs import AttemptStatus, RunStatus
+    from dysweep.views.status import SweepStatus
 
 __version__ = "1.0.0.dev0"
 
 __all__ = [
+    "AttemptStatus",
     "ConfigError",
     "DirectoryError",
     "DysweepError",
@@ -46,7 +49,9 @@ __all__ = [
     "ProgramCrash",
     "ProgramError",
     "ResumableSweepConfig",
+    "RunStatus",
     "Space",
+    "SweepStatus",
     "TrackingError",
     "current_run",
     "dysweep_run_resume",
@@ -70,6 +75,10 @@ def __getattr__(name: str) -> Any:
             "preempted": "dysweep.agents.signals",
             "current_run": "dysweep.current",
             "instantiate": "dysweep.objects",
+            "open_sweep": "dysweep.views.opening",
+            "AttemptStatus": "dysweep.views.runs",
+            "RunStatus": "dysweep.views.runs",
+            "SweepStatus": "dysweep.views.status",
         }
         module = elsewhere.get(name, "dysweep.parallel")
         return getattr(importlib.import_module(module), name)

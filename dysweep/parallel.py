@@ -21,7 +21,6 @@ from dysweep.agents.sources import Claims
 from dysweep.creation import create, location_of
 from dysweep.directory.address import SweepAddress
 from dysweep.directory.heartbeat import Watch
-from dysweep.directory.location import Location
 from dysweep.directory.runs import State
 from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import (
@@ -42,7 +41,7 @@ from dysweep.modes import forget_empty_variables, mode_of
 from dysweep.settings import ResumableSweepConfig as ResumableSweepConfig
 from dysweep.settings import read_settings, wandb_command
 from dysweep.typed import parse_dictionary_onto_dataclass as parse_dictionary_onto_dataclass
-from dysweep.views.status import SweepStatus, read_status
+from dysweep.views.opening import open_sweep as open_sweep
 
 if TYPE_CHECKING:
     from dysweep.agents.execution import Result
@@ -168,38 +167,6 @@ def dysweep_sync(conf: ResumableSweepConfig | Mapping[str, Any] | Any = None, **
     wanted = here.address_of(config.sweep_id)
     check_project(wanted.project)  # before sync.json keeps it for all later times
     return page_of(sync(directory, wanted.entity, wanted.project or None, config.lease))
-
-
-def open_sweep(
-    sweep_id: str, root: str | os.PathLike[str] = "./dysweep_logs", max_attempts: int = 3
-) -> SweepStatus:
-    """Read a sweep from its directory, for scripts and notebooks.
-
-    Args:
-        sweep_id: the sweep's id.
-        root: folder below which the sweep has its directory.
-        max_attempts: how often a run may fail or crash before it counts as given up.
-
-    Returns:
-        the sweep as it is now, with `runs`, `counts`, `config(run_id)`, `to_dataframe()` and `to_json()`.
-
-    Raises:
-        NotFoundError: the sweep is not found.
-        DirectoryError: its record is damaged.
-
-    Example:
-        >>> import dysweep
-        >>> sweep_id = dysweep.dysweep_run_resume(
-        ...     mode="offline",
-        ...     base_config={"seed": 0},
-        ...     sweep_configuration={"lr": {"sweep": True, "values": [0.1, 0.01]}},
-        ... )
-        >>> sweep = dysweep.open_sweep(sweep_id)
-        >>> sweep.counts
-        {'pending': 2}
-    """
-    here = Location(os.fspath(root), None, None, None, online=False)
-    return read_status(here.find_to_read(sweep_id), max_attempts)
 
 
 def hierarchical_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import inspect
 import pytest
 
 import dysweep
-from dysweep.views.status import SweepStatus
 
 PUBLIC = {name: public for name in dysweep.__all__ for public in [getattr(dysweep, name)]}
 METHODS = {
@@ -15,7 +14,7 @@ METHODS = {
 }
 
 
-OBJECTS = {**PUBLIC, **METHODS, "SweepStatus": SweepStatus}
+OBJECTS = {**PUBLIC, **METHODS}
 
 
 @pytest.mark.parametrize(

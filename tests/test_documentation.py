@@ -187,8 +187,9 @@ def test_the_example_of_the_language_gives_eight_configs():
 
 
 def test_the_python_code_runs():
-    for code in blocks("python"):
-        exec(compile(code, "README.md", "exec"), {})
+    for page in ("README.md", "docs/python.md"):
+        for code in blocks("python", (ROOT / page).read_text(encoding="utf-8")):
+            exec(compile(code, page, "exec"), {})
 
 
 def test_the_quickstart_output_is_of_the_quickstart():

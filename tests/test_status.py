@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import IPython
 import pytest
+import wandb
 from helpers import LONGEST_WAIT
 
 import dysweep
@@ -192,8 +194,51 @@ def test_python_and_notebooks_read_a_sweep(half_done):
     assert f"<b>sweep {sweep_id}</b>: 2 pending, 1 running" in page
     whole = "ValueError: the loss is nan\nat step 3"
     assert f'<td title="{whole}">ValueError: the loss is nan\\nat step 3</td>' in page
+    assert re.findall("<th>(.*?)</th>", page) == [
+        "run", "state", "lr", "model", "loss", "lr", "duration", "attempts", "started", "ended", "host", "error"
+    ]  # fmt: skip
+    first = re.findall("<td>(.*?)</td>", page.partition("</tr>")[2].partition("</tr>")[0])
+    assert first[:6] == [f"{sweep_id}-0001", "finished", "1", "net", "0.5", "7"]
+    started = datetime.fromisoformat(sweep.runs[0].started).astimezone()
+    assert first[6].endswith(" s") and first[8] == f"{started:%Y-%m-%d %H:%M}"
     with pytest.raises(NotFoundError, match="no sweep 'nothing'"):
         dysweep.open_sweep("nothing")
+
+
+def test_the_metric_comes_first_in_a_notebook_and_a_sweep_is_written_in_two_lines(own_folder):
+    def train(config, checkpoint_dir):
+        wandb.log({"accuracy": config["lr"], "a": 1})
+
+    settings = {
+        "base_config": {},
+        "sweep_configuration": {"lr": {"sweep": True, "values": [0.25, 0.75, 0.5]}},
+    }
+    sweep_id = dysweep_run_resume(**settings, metric="accuracy", goal="maximize", sweep_name="study")
+    folder = f"dysweep_logs/checkpoints-{sweep_id}"
+    first = f"sweep {sweep_id}  study  offline  {folder}"
+    assert repr(dysweep.open_sweep(sweep_id)) == f"{first}\n3 pending"
+    dysweep_run_resume(sweep_id=sweep_id, function=train, count=2)
+    sweep = dysweep.open_sweep(sweep_id)
+    second = f"1 pending, 2 finished; best accuracy 0.75 ({sweep_id}-0002)"
+    assert repr(sweep) == f"{first}\n{second}"
+    page = IPython.core.formatters.HTMLFormatter()(sweep)
+    assert re.findall("<th>(.*?)</th>", page)[:6] == ["run", "state", "lr", "accuracy", "duration", "a"]
+
+
+def test_a_sweep_is_opened_by_its_id_its_address_its_path_and_with_others(sweep_id):
+    other = dysweep_run_resume(base_config={}, sweep_configuration={"a": {"sweep": True, "values": [1]}})
+    folder = Path("dysweep_logs", f"checkpoints-{other}")
+    names = [sweep_id, f"team/study/{other}", folder, str(folder), f"./{folder}", str(folder.absolute())]
+    assert [each.sweep.sweep_id for each in dysweep.open_sweep(names)] == [sweep_id, *[other] * 5]
+    assert dysweep.open_sweep((folder,))[0].total == 1 and dysweep.open_sweep([]) == []
+    assert isinstance(dysweep.open_sweep(folder), dysweep.SweepStatus)
+    for name, message in [
+        ("./dysweep_logs", "no sweep in dysweep_logs; there are checkpoints-"),
+        (Path("nowhere"), "no sweep in nowhere; give a sweep's directory, or its id"),
+        (f"team/study/{other}x", f"no sweep '{other}x' in "),
+    ]:
+        with pytest.raises(NotFoundError, match=message):
+            dysweep.open_sweep([sweep_id, name])
 
 
 def test_mistakes_are_one_line(sweep_id, capsys):

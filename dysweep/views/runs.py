@@ -25,6 +25,18 @@ class AttemptStatus:
         slurm_job_id: its SLURM job.
         started: when it began, ISO 8601 in UTC.
         ended: when it ended; if it crashed, when it gave its last sign of life.
+
+    Example:
+        >>> import dysweep
+        >>> sweep_id = dysweep.dysweep_run_resume(
+        ...     mode="offline",
+        ...     base_config={"seed": 0},
+        ...     sweep_configuration={"lr": {"sweep": True, "values": [1, 2]}},
+        ... )
+        >>> dysweep.dysweep_run_resume(sweep_id=sweep_id, function=lambda config, checkpoint_dir: None)
+        >>> first = dysweep.open_sweep(sweep_id).runs[0]
+        >>> [attempt.outcome for attempt in first.history]
+        ['finished']
     """
 
     outcome: str
@@ -57,6 +69,18 @@ class RunStatus:
         stopped_early: why `early_terminate` has stopped it, if it has.
         history: its attempts, the last one at the end.
         definition: which of the sweep's definitions it is of, 1 for that of its creation.
+
+    Example:
+        >>> import dysweep
+        >>> sweep_id = dysweep.dysweep_run_resume(
+        ...     mode="offline",
+        ...     base_config={"seed": 0},
+        ...     sweep_configuration={"lr": {"sweep": True, "values": [1, 2]}},
+        ... )
+        >>> dysweep.dysweep_run_resume(sweep_id=sweep_id, function=lambda config, checkpoint_dir: None)
+        >>> first = dysweep.open_sweep(sweep_id).runs[0]
+        >>> first.state, first.assignment, first.attempts
+        ('finished', {'lr': 1}, 1)
     """
 
     run_id: str

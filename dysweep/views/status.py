@@ -17,13 +17,13 @@ from dysweep.directory.legacy import OldSweep
 from dysweep.directory.runs import State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.language.metric import Metric
+from dysweep.language.metric import Metric, best_of
 from dysweep.language.parameter import Parameter
-from dysweep.text import as_on_a_terminal, harmless, short_value
+from dysweep.text import as_on_a_terminal, count, harmless, short_path, short_value
+from dysweep.views.notebook import table
 from dysweep.views.runs import RunStatus, old_run_status, run_status
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
-_SHOWN_ROWS = 50
 _BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
 
@@ -155,12 +155,23 @@ class SweepStatus:
         header, rows = self.rows()
         return pandas.DataFrame(rows, columns=header).set_index("run_id")
 
+    def __repr__(self) -> str:
+        sweep = self.sweep
+        metric = Metric.of(sweep.sweep_configuration)
+        best = None if metric is None else best_of(self.runs, metric)
+        name = sweep.sweep_configuration.get("name")
+        title = [f"sweep {sweep.sweep_id}", *([str(name)] if name else []), sweep.mode]
+        words = [*title, str(short_path(self.directory))]
+        reached = f"; best {metric.shown(best.metrics)} ({best.run_id})" if metric and best else ""
+        return f"{'  '.join(map(short_value, words))}\n{self._counted() or 'no run'}{reached}"
+
     def _repr_html_(self) -> str:
-        header, rows = self.rows()
-        table = "".join(f"<tr>{_cells(line)}</tr>" for line in [header, *rows[:_SHOWN_ROWS]])
-        counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
-        more = f"<p>and {len(rows) - _SHOWN_ROWS} more runs</p>" if len(rows) > _SHOWN_ROWS else ""
-        return f"<p><b>sweep {escape(self.sweep.sweep_id)}</b>: {counts}</p><table>{table}</table>{more}"
+        names = [parameter.name for parameter in self.parameters]
+        shown = table(self.runs, names, self.settings, Metric.of(self.sweep.sweep_configuration))
+        return f"<p><b>sweep {escape(self.sweep.sweep_id)}</b>: {self._counted()}</p>{shown}"
+
+    def _counted(self) -> str:
+        return ", ".join(f"{count(number)} {state}" for state, number in self.counts.items())
 
     def to_csv(self) -> str:
         """Write one row for each run, as CSV with a header.
@@ -191,17 +202,6 @@ def _strict(tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return [_strict(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
-
-
-def _cells(line: list[Any]) -> str:
-    return "".join(map(_cell, line))
-
-
-def _cell(value: Any) -> str:
-    whole = "" if value is None else str(value)
-    shown = short_value(whole)
-    title = f' title="{escape(whole)}"' if shown != whole else ""
-    return f"<td{title}>{escape(shown)}</td>"
 
 
 def read_status(directory: SweepDirectory, max_attempts: int, details: bool = True) -> SweepStatus:
