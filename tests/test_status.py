@@ -195,12 +195,14 @@ def test_python_and_notebooks_read_a_sweep(half_done):
     whole = "ValueError: the loss is nan\nat step 3"
     assert f'<td title="{whole}">ValueError: the loss is nan\\nat step 3</td>' in page
     assert re.findall("<th>(.*?)</th>", page) == [
-        "run", "state", "lr", "model", "loss", "lr", "duration", "attempts", "started", "ended", "host", "error"
-    ]  # fmt: skip
+        *["run", "state", "lr", "model", "loss", "lr", "duration"],
+        *["attempts", "started", "ended", "host", "error"],
+    ]
     first = re.findall("<td>(.*?)</td>", page.partition("</tr>")[2].partition("</tr>")[0])
     assert first[:6] == [f"{sweep_id}-0001", "finished", "1", "net", "0.5", "7"]
-    started = datetime.fromisoformat(sweep.runs[0].started).astimezone()
-    assert first[6].endswith(" s") and first[8] == f"{started:%Y-%m-%d %H:%M}"
+    times = [datetime.fromisoformat(text) for text in (sweep.runs[0].started, sweep.runs[0].ended)]
+    assert first[6].endswith(" s")
+    assert first[8:10] == [f"{each.astimezone():%Y-%m-%d %H:%M}" for each in times]
     with pytest.raises(NotFoundError, match="no sweep 'nothing'"):
         dysweep.open_sweep("nothing")
 

@@ -19,6 +19,7 @@ from dysweep.text import harmless, short_value
 _WIDTH_OF_FILES = 1_000_000
 _LONGEST_NAME = 500
 _LEAST_WIDTH = 8
+_NARROW_WIDTH = 3
 _GAP = "  "
 _BLANKS_AT_ENDS = re.compile(r" +(?=(?:\x1b\[[0-9;]*m)*$)", re.MULTILINE)
 
@@ -159,13 +160,12 @@ class Columns:
         widths = list(wanted)
         for rank in range(3):
             places = [place for place, its in enumerate(ranks) if its == rank]
-            # What is cut later leaves the others a little.
-            later = sum(
-                min(wanted[place], _LEAST_WIDTH) for place, its in enumerate(ranks) if rank < its == 1
-            )
-            later += sum(1 for its in ranks if rank < its == 2)
+            later = [(place, its) for place, its in enumerate(ranks) if its > rank]
+            kept = sum(min(wanted[place], _LEAST_WIDTH) if its == 1 else 1 for place, its in later)
+            if sum(wanted[place] for place in places) > room - kept:
+                kept = min(kept, _NARROW_WIDTH * len(later))
             level = max((wanted[place] for place in places), default=0)
-            while level > 1 and sum(min(wanted[place], level) for place in places) > room - later:
+            while level > 1 and sum(min(wanted[place], level) for place in places) > room - kept:
                 level -= 1
             for place in places:
                 widths[place] = min(wanted[place], level)
