@@ -157,17 +157,16 @@ def test_a_pivot_marks_the_best_and_what_does_not_differ_significantly(study, ca
 
 
 def test_latex_has_the_same_cells_with_its_own_signs_escaped(capsys):
-    sweep_id = created({"my_model": {"sweep": True, "values": ["a&b", "50%_{#}", "~^\\$"]}})
-    for number, model in enumerate(["a&b", "50%_{#}", "~^\\$"]):
+    sweep_id = created({"my_model": {"sweep": True, "values": ["a&b", "50%_{#}", "~^\\$", [1]]}})
+    for number, model in enumerate(["a&b", "50%_{#}", "~^\\$", "[1]"]):
         record(sweep_id, number, {"my_model": model}, {"accuracy": number / 4})
     out = shown(capsys, "--sweep_id", sweep_id, "--by", "my_model", "--format", "latex")
     rows = [line.strip() for line in out.splitlines() if line.endswith(r"\\")]
     assert rows[0] == r"my\_model & accuracy & n & median & 95 \% CI \\"
     assert rows[1].startswith(r"a\&b & 0.0 (n = 1) & 1 & 0.0 & - \\")
     assert rows[2].startswith(r"50\%\_\{\#\} & 0.25 (n = 1) &")
-    assert rows[3].startswith(
-        r"\textasciitilde{}\textasciicircum{}\textbackslash{}\$ & \textbf{0.5 (n = 1)} &"
-    )
+    assert rows[3].startswith(r"\textasciitilde{}\textasciicircum{}\textbackslash{}\$ & 0.5 (n = 1) &")
+    assert rows[4].startswith(r"{[}1{]} & \textbf{0.75 (n = 1)} &")  # `\\ [` would begin a length
     assert r"\begin{tabular}{lrrrr}" in out and r"\toprule" in out and r"p $\ge$ 0.05" in out
 
 

@@ -25,6 +25,7 @@ _TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "≥": r"$\ge$",
     "<": r"\textless{}", ">": r"\textgreater{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "[": "{[}", "]": "{]}", "|": r"\textbar{}",  # after a line's end `[` would begin a length
 }  # fmt: skip
 _MARKDOWN = re.compile(r"([\\`*_|<>\[\]~#])")
 
