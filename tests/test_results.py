@@ -156,6 +156,29 @@ def test_a_pivot_marks_the_best_and_what_does_not_differ_significantly(study, ca
     assert "| knn | **0.720 ± 0.016** | **0.820 ± 0.016** |" in turned and "<ins>" not in turned
 
 
+def test_groups_of_unequal_spread_are_compared_by_welch_and_not_by_student(capsys):
+    values = {"a": [0.96, 0.98, 1.0, 1.02, 1.04], "b": [0.86, 0.94]}
+    sweep_id = created({"model": {"sweep": True, "values": ["a", "b"]}})
+    rows = [(model, value) for model, own in values.items() for value in own]
+    for number, (model, value) in enumerate(rows):
+        record(sweep_id, number, {"model": model}, {"accuracy": value})
+    # Welch: t = 0.1 / sqrt(0.001/5 + 0.0032/2) = 2.36 with df = 1.26, critical is more than 4.3;
+    # Student: t = 0.1 / sqrt(0.00144 * (1/5 + 1/2)) = 3.15 with 5, critical is 2.57.
+    out = shown(capsys, "--sweep_id", sweep_id, "--by", "model", "--format", "markdown")
+    assert [line.split(" | ")[1] for line in out.splitlines()[2:4]] == [
+        "**1.000 ± 0.032**", "<ins>0.900 ± 0.057</ins>",
+    ]  # fmt: skip
+
+
+def test_runs_that_were_stopped_early_count_and_are_named(capsys):
+    sweep_id = created({"lr": {"sweep": True, "values": [1, 2]}})
+    record(sweep_id, 1, {"lr": 1}, {"accuracy": 0.5})
+    record(sweep_id, 2, {"lr": 2}, {"accuracy": 0.75}, State.KILLED)
+    out = shown(capsys, "--sweep_id", sweep_id)
+    assert "note: 2 of 2 runs\nnote: 1 of them stopped early, with the last value\n" in out
+    assert lines(shown(capsys, "--sweep_id", sweep_id, "--best", "--where", "state!=killed"))[1][-1] == "0.5"
+
+
 def test_latex_has_the_same_cells_with_its_own_signs_escaped(capsys):
     sweep_id = created({"my_model": {"sweep": True, "values": ["a&b", "50%_{#}", "~^\\$", [1]]}})
     for number, model in enumerate(["a&b", "50%_{#}", "~^\\$", "[1]"]):
@@ -191,8 +214,9 @@ def test_an_exported_config_is_a_base_config(study, capsys):
 
 
 def test_a_comment_of_several_lines_does_not_become_config(capsys):
-    sweep_id = created({"prompt": {"sweep": True, "values": ["one\nseed: 1", "two"]}})
-    record(sweep_id, 1, {"prompt": "one\nseed: 1"}, {"accuracy": 1})
+    parameters = {"prompt": {"sweep": True, "values": ["one\nseed: 1", "two"]}}
+    sweep_id = created(parameters, metric=("two\nseed: 1", "maximize"))
+    record(sweep_id, 1, {"prompt": "one\nseed: 1"}, {"two\nseed: 1": 1})
     assert shown(capsys, "--sweep_id", sweep_id, "--export", "best.yaml") == ""
     assert load_file("best.yaml") == {"prompt": "one\nseed: 1"}
 
