@@ -248,7 +248,7 @@ def test_json_has_the_values_that_were_chosen_and_no_nan(capsys):
     assert [type(row["depth"]) for row in whole["rows"][:3]] == [int, str, bool]
     assert whole["notes"] == [
         "4 of 5 runs; without a value that counts: 1 with an infinite value",
-        "1 of 5 cells are empty",
+        "1 of 5 cells is empty",
     ]
     assert lines(shown(capsys, "--sweep_id", sweep_id, "--where", 'depth="1"'))[1][-1] == "1.0"
 
@@ -318,6 +318,25 @@ def test_a_conditional_parameter_is_a_gap_where_it_does_not_apply(capsys):
     assert [row[:3] for row in out[1:4]] == [
         ["tree", "2", "0.0 (n = 1)"], ["tree", "3", "0.25 (n = 1)"], ["knn", "-", "0.5 (n = 1)"],
     ]  # fmt: skip
+
+
+def test_cells_that_no_run_fills_are_shown_and_counted(capsys):
+    depth = {"sweep": True, "values": [2, 3]}
+    model = {"sweep": True, "sweep_alias": ["tree", "knn"], "values": [{"depth": depth}, {}]}
+    sweep_id = created({"model": model, "data": {"sweep": True, "values": ["b", "a"]}}, base={"model": {}})
+    done = [("tree, depth=2", "b"), ("tree, depth=3", "b"), ("tree, depth=3", "a"), ("knn", "a")]
+    for number, (chosen, data) in enumerate(done):
+        record(sweep_id, number, {"model": chosen, "data": data}, {"accuracy": number / 4})
+    spread = ["--by", "model,tree.depth", "--pivot", "data"]
+    header, *rows, _, missing, empty = lines(shown(capsys, "--sweep_id", sweep_id, *spread))
+    assert header == ["model", "tree.depth", "data=b", "data=a"]
+    assert rows == [
+        ["tree", "2", "0.0 (n = 1)", "-"],
+        ["tree", "3", "0.25 (n = 1)", "0.5 (n = 1)"],
+        ["knn", "-", "-", "0.75 (n = 1)"],
+    ]
+    assert missing == ["note: 4 of 6 runs; without a value that counts: 2 not started"]
+    assert empty == ["note: 2 of 6 cells are empty"]
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,10 @@ def _caption(trials: Trials, by: Sequence[str], is_marked: bool, more: str = "")
 def _notes(trials: Trials, parts: Sequence[Any]) -> tuple[str, ...]:
     empty = sum(int((part["n"] == 0).sum()) for part in parts)
     cells = sum(len(part) for part in parts)
-    return (*trials.notes, *([f"{empty} of {cells} cells are empty"] if empty else []))
+    return (
+        *trials.notes,
+        *([f"{empty} of {cells} cells {'is' if empty == 1 else 'are'} empty"] if empty else []),
+    )
 
 
 def _mean(row: Any, digits: Callable[[float], str]) -> str:
