@@ -141,7 +141,7 @@ def _check_classes(seen: Preview) -> None:
         except LanguageError:
             continue  # that a run will fail is said elsewhere
         if problem is not None:
-            where = short(sample.assignment) if sample.run is None else f"run {sample.run}"
+            where = short(space.settings(sample.assignment)) if sample.run is None else f"run {sample.run}"
             raise ConfigError(f"{problem} ({where})")
 
 

@@ -17,7 +17,7 @@ LAYERS = [
     ["completion", "creation", "options", "overrides"],
     ["agents"],
     ["tracking", "views"],
-    ["directory"],
+    ["directory", "results"],
     ["space", "objects", "search"],
     ["language"],
     ["modes"],

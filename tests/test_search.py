@@ -103,6 +103,7 @@ def test_each_parameter_is_drawn_for_itself():
     assert [{**both.assignment(number)} for number in range(20)] == [
         {**point, "lr": both.assignment(number)["lr"]} for number, point in enumerate(points)
     ]
+    assert all(point.get("b.x") != both.assignment(number)["lr"] for number, point in enumerate(points))
     assert {"model": "a"} in points and any(point.keys() == {"model", "b.x"} for point in points)
     assert points != [Draws(one.space, "t").assignment(number) for number in range(20)]
 
@@ -218,6 +219,31 @@ def test_what_is_suggested_depends_on_what_was_found(own_folder):
     assert last[0]["b"] > last[0]["a"] and last[1]["b"] < last[1]["a"]
 
 
+def test_the_goal_turns_the_search_around(own_folder):
+    chosen = []
+    for goal, sign in (("minimize", 1), ("maximize", -1)):
+        directory = sweep_of({"model": TWO}, run_cap=20, metric={"name": "loss", "goal": goal})
+        for claim in agent_of(directory):
+            finish(claim, sign * loss_of(claim.assignment))
+        chosen.append(points_of(directory))
+    assert chosen[0] == chosen[1]
+
+
+def test_an_agent_that_has_worked_before_suggests_what_a_new_one_does(own_folder):
+    chosen = []
+    for is_new in (False, True):
+        directory = sweep_of({"model": TWO}, run_cap=20)
+        agent, under_way = agent_of(directory), []
+        for _ in range(20):
+            agent = agent_of(directory) if is_new else agent
+            under_way.append(next(agent))
+            if len(under_way) == 3:
+                ended = under_way.pop(0)
+                finish(ended, loss_of(ended.assignment))
+        chosen.append(points_of(directory))
+    assert chosen[0] == chosen[1]
+
+
 def test_agents_at_once_try_every_point_of_a_finite_space_once(own_folder):
     directory = sweep_of(FINITE)
     agents = [agent_of(directory) for _ in range(4)]
@@ -250,18 +276,19 @@ def test_a_damaged_run_is_named_and_left_out(own_folder, caplog):
     assert caplog.text.count("the run is left out of the search") == 1
 
 
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
 @pytest.mark.parametrize("method", ["grid", "random", "bayes"])
-def test_no_run_is_started_once_the_target_is_reached(method, own_folder, capsys):
+def test_no_run_is_started_once_the_target_is_reached(method, goal, own_folder, capsys):
     import wandb
 
     configuration = {
         "method": method,
         "run_cap": 30,
-        "metric": {**METRIC, "target": 3},
+        "metric": {"name": "loss", "goal": goal, "target": 3},
         "parameters": {"n": {"sweep": True, "min": 0, "max": 9}, "m": {"sweep": True, "min": 0, "max": 9}},
     }
     sweep_id = dysweep_run_resume(base_config={"n": 0}, sweep_configuration=configuration)
-    losses = iter([8, math.nan, 7, 3, 1])
+    losses = iter([8, math.nan, 7, 3, 1] if goal == "minimize" else [-8, math.nan, 1, 3, 4])
 
     def trains(config, checkpoint_dir):
         wandb.log({"loss": next(losses)})

@@ -124,7 +124,7 @@ def compare_verdicts(number):
             continue  # dysweep only warns
         try:
             [parameter] = Space.compile({"p": {"sweep": True, **node}}).swept
-            check_parameter(parameter, "online")
+            check_parameter(parameter, "random", "online")
             refused = False
         except LanguageError:
             refused = True

@@ -57,18 +57,18 @@ def _job_of(order: Order) -> FunctionJob:
 
 
 def _execute(order: Order, job: FunctionJob) -> tuple[State, bytes]:
-    sweep, claim = order.sweep, order.claim
-    assert sweep is not None and claim is not None
+    claim = order.claim
+    assert claim is not None
     value: Any = None
     error: BaseException | None = None
-    with StopSignals(order.grace) as stop, own_environment(offline=not sweep.online):
+    with StopSignals(order.grace) as stop, own_environment(offline=not claim.sweep.online):
         run = None
         try:
-            run = job.track(sweep, claim, lambda: stop.end_run(State.KILLED))
+            run = job.track(claim, lambda: stop.end_run(State.KILLED))
             if order.mark_preempting:
                 run.mark_preempting()
             stop.when_received = run.mark_preempted
-            value = job.execute(sweep, claim, run, stop)
+            value = job.execute(claim, run, stop)
         except BaseException as raised:
             error = raised.with_traceback(users_part(raised))
         # Looked at before W&B is told: who has taken the run over has it in W&B now.

@@ -124,7 +124,7 @@ class Executor:
                 try:
                     if claim.problem is not None:
                         raise claim.problem
-                    value = self.job.execute(claim.sweep, claim, run, stop)  # type: ignore[arg-type]
+                    value = self.job.execute(claim, run, stop)  # type: ignore[arg-type]
                 except BaseException as raised:
                     error = raised.with_traceback(users_part(raised))
             # Looked at before W&B is told: who has taken the run over has it in W&B now.
@@ -181,7 +181,7 @@ class Executor:
             # Said before the run starts: W&B would keep the line as the run's output.
             page = page_of_run(self.sweep.address, claim.run_id)
             logger.info("%s  %s", claim.run_id, page)
-        run = self.job.track(claim.sweep, claim, lambda: self.stop.end_run(State.KILLED))
+        run = self.job.track(claim, lambda: self.stop.end_run(State.KILLED))
         if self.mark_preempting:
             run.mark_preempting()
         return run

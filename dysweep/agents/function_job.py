@@ -20,7 +20,6 @@ from dysweep.agents.isolation import isolated
 from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim
 from dysweep.current import environment_of, in_environment
-from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, FunctionError, closest, text_of
 from dysweep.language.space import Space
 from dysweep.log import say
@@ -105,19 +104,16 @@ class FunctionJob:
                     f"run_additional_args: {shown} takes no {name!r}{closest(name, parameters)}"
                 )
 
-    def track(
-        self, sweep: Sweep, claim: Claim, when_stopped: Callable[[], object] = lambda: None
-    ) -> TrackedRun:
+    def track(self, claim: Claim, when_stopped: Callable[[], object] = lambda: None) -> TrackedRun:
         """Start the claim's W&B run."""
-        judge = Judge.of(sweep, claim.attempt, claim.from_scratch, when_stopped)
+        judge = Judge.of(claim.sweep, claim.attempt, claim.from_scratch, when_stopped)
         options = {"with_tree": self.with_tree, "when_stopped": when_stopped, "judge": judge}
-        return claim.track(TrackedRun, sweep, **options)
+        return claim.track(TrackedRun, **options)
 
-    def execute(self, sweep: Sweep, claim: Claim, run: TrackedRun, stop: StopSignals) -> Any:
+    def execute(self, claim: Claim, run: TrackedRun, stop: StopSignals) -> Any:
         """Call the function, and return what it returns.
 
         Args:
-            sweep: the sweep.
             claim: the run to execute.
             run: its W&B run, which `wandb.init` gives the function too.
             stop: the signals that interrupt it.
@@ -127,7 +123,7 @@ class FunctionJob:
         )
         directory = claim.attempt.run
         number = claim.attempt.number
-        told = environment_of(directory.path, directory.checkpoint_path, sweep.sweep_id, number)
+        told = environment_of(directory.path, directory.checkpoint_path, claim.sweep.sweep_id, number)
         with isolated(), in_environment(told), run.shared(), stop.interrupting():
             return _call(self.function, arguments)
 

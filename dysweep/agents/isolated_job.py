@@ -20,7 +20,6 @@ from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim
 from dysweep.current import RUN_DIR
 from dysweep.directory.runs import State
-from dysweep.directory.sweep import Sweep
 from dysweep.errors import FunctionError, Preempted, text_of
 from dysweep.language.hyperband import StoppedEarly
 from dysweep.log import say
@@ -41,7 +40,6 @@ class Order:
         path: where modules are looked for.
         grace: seconds that the function has to stop.
         with_tree: put the tree's keys into the config of the W&B run, too.
-        sweep: the sweep; None to check the function only.
         claim: the run to execute; None to check the function only.
         mark_preempting: tell W&B from the start that the run may be preempted.
     """
@@ -53,7 +51,6 @@ class Order:
     path: list[str]
     grace: float
     with_tree: bool = False
-    sweep: Sweep | None = None
     claim: Claim | None = None
     mark_preempting: bool = False
 
@@ -135,17 +132,14 @@ class IsolatedJob:
         if answer.error is not None:
             raise answer.error
 
-    def track(
-        self, sweep: Sweep, claim: Claim, when_stopped: Callable[[], object] = lambda: None
-    ) -> ProgramRun:
+    def track(self, claim: Claim, when_stopped: Callable[[], object] = lambda: None) -> ProgramRun:
         """Prepare the W&B run that the child starts."""
-        return claim.track(ProgramRun, sweep, with_tree=self.order.with_tree)
+        return claim.track(ProgramRun, with_tree=self.order.with_tree)
 
-    def execute(self, sweep: Sweep, claim: Claim, run: ProgramRun, stop: StopSignals) -> Any:
+    def execute(self, claim: Claim, run: ProgramRun, stop: StopSignals) -> Any:
         """Call the function in a process of its own, and return what it returns.
 
         Args:
-            sweep: the sweep.
             claim: the run to execute.
             run: its W&B run, which the child starts and ends.
             stop: the signals that it gets passed on.
@@ -157,7 +151,7 @@ class IsolatedJob:
         """
         wait_for_former(claim.attempt, self.order.grace, stop)
         relay = Relay()
-        order = replace(self.order, sweep=sweep, claim=claim, mark_preempting=run.preempting)
+        order = replace(self.order, claim=claim, mark_preempting=run.preempting)
         try:
             answer, code = _ordered(order, relay, lambda: signal_to_pass(stop))
         finally:

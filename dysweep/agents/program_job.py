@@ -21,7 +21,6 @@ from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim
 from dysweep.current import environment_of
 from dysweep.directory.runs import RunDirectory
-from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, DirectoryError, Preempted, ProgramError, closest
 from dysweep.files import dump_yaml, replace_json, write_in_place, writing
 from dysweep.language.space import Space
@@ -119,17 +118,14 @@ class ProgramJob:
                 f"command: {word!r}: {whole} becomes several words; write it with blanks around it"
             )
 
-    def track(
-        self, sweep: Sweep, claim: Claim, when_stopped: Callable[[], object] = lambda: None
-    ) -> ProgramRun:
+    def track(self, claim: Claim, when_stopped: Callable[[], object] = lambda: None) -> ProgramRun:
         """Prepare the W&B run that the program joins."""
-        return claim.track(ProgramRun, sweep, with_tree=self.with_tree)
+        return claim.track(ProgramRun, with_tree=self.with_tree)
 
-    def execute(self, sweep: Sweep, claim: Claim, run: ProgramRun, stop: StopSignals) -> None:
+    def execute(self, claim: Claim, run: ProgramRun, stop: StopSignals) -> None:
         """Start the program, and wait for its end.
 
         Args:
-            sweep: the sweep.
             claim: the run to execute.
             run: its W&B run, which `wandb.init` in the program joins.
             stop: the signals that it gets passed on.
@@ -142,13 +138,13 @@ class ProgramJob:
         directory = claim.attempt.run
         config = claim.config or {}
         _keep_config(directory, config)
-        texts = _texts(directory.path, directory.checkpoint_path, sweep.sweep_id, claim.attempt.number)
-        words = self._words(texts, config, sweep.compiled, claim.assignment)
+        texts = _texts(directory.path, directory.checkpoint_path, claim.sweep.sweep_id, claim.attempt.number)
+        words = self._words(texts, config, claim.sweep.compiled, claim.assignment)
         number = claim.attempt.number
         environment = {
             **run.environment(),
             "PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"),
-            **environment_of(directory.path, directory.checkpoint_path, sweep.sweep_id, number),
+            **environment_of(directory.path, directory.checkpoint_path, claim.sweep.sweep_id, number),
         }
         relay = Relay()
         try:

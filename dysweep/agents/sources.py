@@ -51,11 +51,11 @@ class Claim:
     def run_id(self) -> str:
         return self.attempt.run.run_id
 
-    def track(self, kind: Callable[..., T], sweep: Sweep, **options: Any) -> T:
+    def track(self, kind: Callable[..., T], **options: Any) -> T:
         """Make the W&B run of the claim: a `TrackedRun`, or a `ProgramRun`."""
         run, config = self.attempt.run, self.config or {}
         from_scratch = self.from_scratch
-        return kind(sweep, run, self.assignment, self.name, config, from_scratch=from_scratch, **options)
+        return kind(self.sweep, run, self.assignment, self.name, config, from_scratch=from_scratch, **options)
 
 
 class Source(Protocol):
