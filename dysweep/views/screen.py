@@ -28,7 +28,7 @@ from dysweep.views.preview import Preview, differences
 from dysweep.views.runs import RunStatus, changed
 from dysweep.views.space_tree import space_tree
 from dysweep.views.status import SweepStatus
-from dysweep.views.terminal import Columns, Name, Words, console, show
+from dysweep.views.terminal import Cell, Columns, Name, Words, console, show
 
 T = TypeVar("T")
 _COLOURS = {
@@ -85,7 +85,7 @@ def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool
 def sweep(status: SweepStatus) -> Group:
     """Draw a sweep: a bar and counts, then what needs attention, then what is running."""
     name = str(status.sweep.sweep_configuration.get("name") or "")
-    title: list[RenderableType] = [
+    title: list[Cell] = [
         Name(f"sweep {status.sweep.sweep_id}", "bold"),
         *([Name(name)] if name else []),
         Text(status.sweep.mode, style="dim"),
@@ -104,7 +104,7 @@ def sweep(status: SweepStatus) -> Group:
 def preview(seen: Preview, most: int) -> Group:
     """Draw a sweep that is not made yet: its parameters, and where its first configs differ from the base."""
     tree = space_tree(seen)
-    rows: list[Sequence[RenderableType]] = [] if tree is None else [*tree.rows]
+    rows: list[Sequence[Cell]] = [] if tree is None else [*tree.rows]
     for name, path, values in seen.parameters() if tree is None else ():
         rows.append(
             [Name(f"  {short_value(name)}"), Name(short_value(path, _LONGEST_PATH), "dim"), Words(values)]
@@ -174,9 +174,7 @@ class _Bar:
             yield shown
 
 
-def _section(
-    title: str, shown: list[T], row: Callable[[T], Sequence[RenderableType]]
-) -> list[RenderableType]:
+def _section(title: str, shown: list[T], row: Callable[[T], Sequence[Cell]]) -> list[RenderableType]:
     if not shown:
         return []
     more = len(shown) - _SHOWN
@@ -184,7 +182,7 @@ def _section(
     return [Text(f"{title}:", style="bold"), Columns([*map(row, shown[:_SHOWN])]), *left]
 
 
-def _job_row(job: Job) -> Sequence[RenderableType]:
+def _job_row(job: Job) -> Sequence[Cell]:
     return [f"  {job.job}", job.state, job.nodes or job.reason]
 
 
@@ -192,7 +190,7 @@ def _state(run: RunStatus) -> Text:
     return Text(run.state, style=_COLOURS[run.state])
 
 
-def _attention_row(run: RunStatus) -> Sequence[RenderableType]:
+def _attention_row(run: RunStatus) -> Sequence[Cell]:
     attempts = f"{run.attempts} attempt{'s' if run.attempts != 1 else ''}"
     reason = _error(run.error) if run.error else f"on {run.host}"
     return [
@@ -204,7 +202,7 @@ def _attention_row(run: RunStatus) -> Sequence[RenderableType]:
     ]
 
 
-def _running_row(run: RunStatus) -> Sequence[RenderableType]:
+def _running_row(run: RunStatus) -> Sequence[Cell]:
     job = f"job {run.slurm_job_id}" if run.slurm_job_id else ""
     place = f"{run.host} {job}".strip()
     silent = f", silent for {ago(run.sign_of_life)}" if _is_silent(run) else ""
@@ -240,7 +238,7 @@ def runs(status: SweepStatus) -> Group:
     return Group(*parts)
 
 
-def _run_row(run: RunStatus, metric: Metric | None) -> Sequence[RenderableType]:
+def _run_row(run: RunStatus, metric: Metric | None) -> Sequence[Cell]:
     name = None if metric is None else metric.logged_as(run.metrics)
     return [
         Name(run.run_id),
@@ -279,7 +277,7 @@ def findings(found: list[Finding]) -> Columns:
     return Columns([*map(_finding_row, found)])
 
 
-def _finding_row(each: Finding) -> Sequence[RenderableType]:
+def _finding_row(each: Finding) -> Sequence[Cell]:
     style = "green" if each.given else "red" if each.needed else "yellow"
     needed = "" if each.given else "needed" if each.needed else "not needed"
     return [
@@ -298,7 +296,7 @@ def sweeps(found: list[SweepStatus]) -> Columns:
     )
 
 
-def _sweep_row(status: SweepStatus) -> Sequence[RenderableType]:
+def _sweep_row(status: SweepStatus) -> Sequence[Cell]:
     counts = status.counts
     of_all = "" if status.total is None else f"/{count(status.total)}"
     metric = Metric.of(status.sweep.sweep_configuration)

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -70,12 +71,19 @@ class Name:
     text: str
     style: str = ""
 
+    @property
+    def shown(self) -> str:
+        return short_value(self.text, _LONGEST_NAME)
+
+    @property
+    def width(self) -> int:
+        return cell_len(self.shown)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
-        text = elided(short_value(self.text, _LONGEST_NAME), options.max_width)
-        yield Text(text, self.style, no_wrap=True, overflow="ellipsis")
+        yield Text(elided(self.shown, options.max_width), self.style, no_wrap=True, overflow="ellipsis")
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return _measured(short_value(self.text, _LONGEST_NAME))
+        return _measured(self.width)
 
 
 class Words:
@@ -88,6 +96,10 @@ class Words:
 
     def __init__(self, text: str, style: str = "") -> None:
         self._parts = [(harmless(text), style)]
+
+    @property
+    def width(self) -> int:
+        return cell_len("".join(text for text, _ in self._parts))
 
     def append(self, text: str, style: str) -> Words:
         """Add to the end, in another style."""
@@ -102,7 +114,7 @@ class Words:
         yield whole
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return _measured("".join(text for text, _ in self._parts))
+        return _measured(self.width)
 
 
 def elided(text: str, width: int) -> str:
@@ -113,6 +125,9 @@ def elided(text: str, width: int) -> str:
     head = max(0, width - 1 - tail)
     # Where half of a wide character would be left, there is a blank instead.
     return f"{set_cell_size(text, head).rstrip()}…{set_cell_size(text[::-1], tail)[::-1].lstrip()}"
+
+
+Cell: TypeAlias = "str | Text | Name | Words"
 
 
 @dataclass(frozen=True)
@@ -126,32 +141,29 @@ class Columns:
         extra: the columns that are cut first.
     """
 
-    rows: Sequence[Sequence[RenderableType]]
+    rows: Sequence[Sequence[Cell]]
     header: Sequence[str] = ()
     whole: Collection[str] = ()
     extra: Collection[str] = ()
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Table]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[RenderableType]:
         cells = [[_cell(cell) for cell in row] for row in self.rows]
-        measured = [
-            [Measurement.get(console, options, cell).maximum if cell != "" else 0 for cell in row]
-            for row in cells
-        ]
-        natural = [max(column) for column in zip(*measured, strict=True)]
+        natural = [max(map(_width, column)) for column in zip(*cells, strict=True)]
         shown = [place for place, width in enumerate(natural) if width]
         names = [self.header[place] if self.header else "" for place in shown]
         wanted = [max(natural[place], cell_len(name)) for place, name in zip(shown, names, strict=True)]
-        table = Table(
-            box=None,
-            padding=(0, len(_GAP), 0, 0),
-            pad_edge=False,
-            show_header=bool(self.header),
-            header_style="bold",
-        )
-        for name, width in zip(names, self._widths(names, wanted, options.max_width), strict=True):
-            table.add_column(Name(name), width=width)
-        for row in cells:
-            table.add_row(*(row[place] for place in shown))
+        widths = self._widths(names, wanted, options.max_width)
+        rows = [[row[place] for place in shown] for row in cells]
+        if self.header:
+            rows.insert(0, [Name(name, "bold") for name in names])
+        if not any(isinstance(cell, Words) for row in rows for cell in row):
+            yield from (_line(row, widths) for row in rows)  # rich's tables take ten times as long
+            return
+        table = Table(box=None, padding=(0, len(_GAP), 0, 0), pad_edge=False, show_header=False)
+        for width in widths:
+            table.add_column(width=width)
+        for row in rows:
+            table.add_row(*row)
         yield table
 
     def _widths(self, names: Sequence[str], wanted: Sequence[int], room: int) -> list[int]:
@@ -173,14 +185,24 @@ class Columns:
         return widths
 
 
-def _cell(cell: RenderableType) -> RenderableType:
-    if isinstance(cell, str) and cell:
-        cell = Text(harmless(cell))
-    if isinstance(cell, Text):
-        cell.no_wrap, cell.overflow = True, "ellipsis"
-    return cell
+def _cell(cell: Cell) -> Text | Name | Words:
+    return Text(harmless(cell), no_wrap=True, overflow="ellipsis") if isinstance(cell, str) else cell
 
 
-def _measured(text: str) -> Measurement:
-    width = cell_len(text)
+def _width(cell: Text | Name | Words) -> int:
+    return cell.cell_len if isinstance(cell, Text) else cell.width
+
+
+def _line(row: Sequence[Text | Name | Words], widths: Sequence[int]) -> Text:
+    line = Text(no_wrap=True, overflow="crop")
+    for cell, width in zip(row, widths, strict=True):
+        text = Text(elided(cell.shown, width), cell.style) if isinstance(cell, Name) else cell
+        assert isinstance(text, Text)
+        text.truncate(width, overflow="ellipsis", pad=True)
+        line.append_text(text).append(_GAP)
+    line.rstrip()
+    return line
+
+
+def _measured(width: int) -> Measurement:
     return Measurement(min(width, _LEAST_WIDTH), width)
