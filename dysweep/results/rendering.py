@@ -164,9 +164,14 @@ def frame_as_table(frame: Any, caption: str, notes: Sequence[str] = (), numeric:
     return Table(tuple(frame.columns), rows, caption, tuple(notes), _records(columns), numeric)
 
 
-def written(table: Table, form: str) -> str:
-    """Write a table in one of the formats."""
-    return {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}[form](table)
+def written(tables: Sequence[Table], form: str) -> str:
+    """Write tables in one of the formats; in JSON several are a list."""
+    if form == "json":
+        contents = [_content(table) for table in tables]
+        shown = contents[0] if len(contents) == 1 else contents
+        return json.dumps(strict(shown), indent=1, allow_nan=False, default=_plain) + "\n"
+    write = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}[form]
+    return "\n".join(map(write, tables))
 
 
 def _marks(trials: Trials, part: Any, is_marked: bool) -> tuple[Any, Any]:
@@ -293,9 +298,8 @@ def _csv(table: Table) -> str:
     return text.getvalue()
 
 
-def _json(table: Table) -> str:
-    content = {"caption": table.caption, "notes": table.notes, "rows": table.records}
-    return json.dumps(strict(content), indent=1, allow_nan=False, default=_plain) + "\n"
+def _content(table: Table) -> dict[str, Any]:
+    return {"caption": table.caption, "notes": table.notes, "rows": table.records}
 
 
 def _plain(value: Any) -> Any:
