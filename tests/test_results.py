@@ -136,6 +136,9 @@ def test_groups_have_the_mean_deviation_median_and_interval_computed_by_hand(stu
     assert "28 of 30 runs; without a value that counts: 1 with NaN, 1 failed" in capsys.readouterr().err
     first = lines(shown(capsys, "--sweep_id", study, "--by", "model,dataset"))[1]
     # 0.7, 0.71, ..., 0.74: variance 0.00025; 2.7764 * 0.015811 / sqrt(5) = 0.019632
+    top = ["--sort", "accuracy", "--top", "1"]
+    row, _, _, cut = lines(shown(capsys, "--sweep_id", study, "--by", "model", *top))[1:]
+    assert (row[0], cut) == ("net", ["note: the first 1 of 3 rows"])
     assert first == ["knn", "wine", "0.720 ± 0.016", "5", "0.720", "[0.700, 0.740]"]
 
 

@@ -92,7 +92,9 @@ def groups_as_table(trials: Trials, by: Sequence[str], order: Callable[[Any], An
         order: what sorts and cuts the groups.
         is_marked: whether the best, and what does not differ from them, is marked.
     """
-    found = order(groups(trials, by))
+    whole = groups(trials, by)
+    found = order(whole)
+    cut = [f"the first {len(found)} of {len(whole)} rows"] if len(found) < len(whole) else []
     bold, alike = _marks(trials, found, is_marked)
     digits = _digits(found["std"], found["mean"])
     bounds = _digits(found["high"] - found["mean"], found["mean"])
@@ -111,7 +113,7 @@ def groups_as_table(trials: Trials, by: Sequence[str], order: Callable[[Any], An
         (*found.index.names, trials.metric, "n", "median", "95 % CI"),
         tuple(rows),
         _caption(trials, by, is_marked and trials.goal is not None),
-        _notes(trials, [found]),
+        (*_notes(trials, [whole]), *cut),
         _records(columns),
         numeric=4,
     )
