@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dysweep import parallel
 from dysweep.arguments import (
@@ -38,6 +38,9 @@ from dysweep.views.ending import ending, executed
 from dysweep.views.preview import Preview
 from dysweep.views.results import difference
 from dysweep.views.status import SweepStatus, last_log, read_status, sweeps_below
+
+if TYPE_CHECKING:
+    from dysweep.results.rendering import Table
 
 _SHOWN_CONFIGS = 3
 _FEW_RUNS = 200
@@ -241,7 +244,6 @@ def results(options: ResultsOptions, config: ResumableSweepConfig) -> int:
         _write(options.export, _holding(sweeps, options.run).base_config_of(options.run), "--export")
         return 0
     from dysweep.results import show
-    from dysweep.results.rendering import written
     from dysweep.results.selection import where
     from dysweep.results.trials import trials_of
 
@@ -255,8 +257,17 @@ def results(options: ResultsOptions, config: ResumableSweepConfig) -> int:
         return 0
     names = ("by", "pivot", "sort", "top", "best", "importance")
     wished = {name: getattr(options, name) for name in names}
-    for table in show.tables(trials, **wished, is_marked=options.format in ("markdown", "latex")):
-        print(written(table, options.format), end="")
+    is_marked = options.format in ("markdown", "latex")
+    return _show_tables(list(show.tables(trials, **wished, is_marked=is_marked)), options.format)
+
+
+def _show_tables(tables: list[Table], form: str) -> int:
+    from dysweep.results.rendering import written
+
+    print(written(tables, form), end="")
+    if form == "csv":  # which has no place for them
+        for note in (note for table in tables for note in table.notes):
+            say(note)
     return 0
 
 
@@ -280,12 +291,11 @@ def _show_difference(options: ResultsOptions, sweeps: list[SweepStatus]) -> int:
     if len(run_ids) != 2 or run_ids[0] == run_ids[1]:
         raise ConfigError(f"--diff: two different runs are needed, got {' '.join(run_ids)}")
     one, other = ((_holding(sweeps, run_id), run_id) for run_id in run_ids)
-    from dysweep.results.rendering import frame_as_table, written
+    from dysweep.results.rendering import frame_as_table
 
     frame = difference(one, other)
     notes = [] if len(frame) else ["no setting differs, and neither has a metric"]
-    print(written(frame_as_table(frame, " and ".join(run_ids), notes), options.format), end="")
-    return 0
+    return _show_tables([frame_as_table(frame, " and ".join(run_ids), notes)], options.format)
 
 
 def run_resume(options: Options, additional: list[str], settings: dict[str, Any]) -> int:

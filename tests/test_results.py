@@ -132,8 +132,13 @@ def test_groups_have_the_mean_deviation_median_and_interval_computed_by_hand(stu
         assert float(row["median"]) == pytest.approx(statistics.median(values))
         assert float(row["low"]) == pytest.approx(mean - half, abs=1e-6)
         assert float(row["high"]) == pytest.approx(mean + half, abs=1e-6)
+    assert cli.results(["--sweep_id", study, "--format", "csv"]) == 0
+    assert "28 of 30 runs; without a value that counts: 1 with NaN, 1 failed" in capsys.readouterr().err
     first = lines(shown(capsys, "--sweep_id", study, "--by", "model,dataset"))[1]
     # 0.7, 0.71, ..., 0.74: variance 0.00025; 2.7764 * 0.015811 / sqrt(5) = 0.019632
+    top = ["--sort", "accuracy", "--top", "1"]
+    row, _, _, cut = lines(shown(capsys, "--sweep_id", study, "--by", "model", *top))[1:]
+    assert (row[0], cut) == ("net", ["note: the first 1 of 3 rows"])
     assert first == ["knn", "wine", "0.720 ± 0.016", "5", "0.720", "[0.700, 0.740]"]
 
 
@@ -420,6 +425,9 @@ def test_a_parameter_without_effect_is_the_least_important(capsys):
     assert effects["model", "net"] - effects["model", "knn"] == pytest.approx(0.5, abs=0.05)
     out = lines(shown(capsys, "--sweep_id", sweep_id, "--importance"))
     assert [row[0] for row in out[1:4]] == ["lr", "model", "colour"]
+    ranks, values = json.loads(shown(capsys, "--sweep_id", sweep_id, "--importance", "--format", "json"))
+    assert [row["parameter"] for row in ranks["rows"]] == ["lr", "model", "colour"]
+    assert [row["value"] for row in values["rows"][:3]] == ["1", "2", "3"]
 
 
 def test_a_conditional_parameter_does_not_get_the_importance_of_the_choice_that_it_is_in():

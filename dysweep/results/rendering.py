@@ -92,7 +92,9 @@ def groups_as_table(trials: Trials, by: Sequence[str], order: Callable[[Any], An
         order: what sorts and cuts the groups.
         is_marked: whether the best, and what does not differ from them, is marked.
     """
-    found = order(groups(trials, by))
+    whole = groups(trials, by)
+    found = order(whole)
+    cut = [f"the first {len(found)} of {len(whole)} rows"] if len(found) < len(whole) else []
     bold, alike = _marks(trials, found, is_marked)
     digits = _digits(found["std"], found["mean"])
     bounds = _digits(found["high"] - found["mean"], found["mean"])
@@ -111,7 +113,7 @@ def groups_as_table(trials: Trials, by: Sequence[str], order: Callable[[Any], An
         (*found.index.names, trials.metric, "n", "median", "95 % CI"),
         tuple(rows),
         _caption(trials, by, is_marked and trials.goal is not None),
-        _notes(trials, [found]),
+        (*_notes(trials, [whole]), *cut),
         _records(columns),
         numeric=4,
     )
@@ -164,9 +166,14 @@ def frame_as_table(frame: Any, caption: str, notes: Sequence[str] = (), numeric:
     return Table(tuple(frame.columns), rows, caption, tuple(notes), _records(columns), numeric)
 
 
-def written(table: Table, form: str) -> str:
-    """Write a table in one of the formats."""
-    return {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}[form](table)
+def written(tables: Sequence[Table], form: str) -> str:
+    """Write tables in one of the formats; in JSON several are a list."""
+    if form == "json":
+        contents = [_content(table) for table in tables]
+        shown = contents[0] if len(contents) == 1 else contents
+        return json.dumps(strict(shown), indent=1, allow_nan=False, default=_plain) + "\n"
+    write = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}[form]
+    return "\n".join(map(write, tables))
 
 
 def _marks(trials: Trials, part: Any, is_marked: bool) -> tuple[Any, Any]:
@@ -293,9 +300,8 @@ def _csv(table: Table) -> str:
     return text.getvalue()
 
 
-def _json(table: Table) -> str:
-    content = {"caption": table.caption, "notes": table.notes, "rows": table.records}
-    return json.dumps(strict(content), indent=1, allow_nan=False, default=_plain) + "\n"
+def _content(table: Table) -> dict[str, Any]:
+    return {"caption": table.caption, "notes": table.notes, "rows": table.records}
 
 
 def _plain(value: Any) -> Any:
