@@ -155,6 +155,22 @@ class SweepStatus:
         header, rows = self.rows()
         return pandas.DataFrame(rows, columns=header).set_index("run_id")
 
+    def history(self, metric: str | None = None) -> Any:
+        """Return what the runs have logged over their steps, as a pandas DataFrame: run_id, step, value.
+
+        It is read from the W&B files beside the runs, without any network. The attempts of a run are joined,
+        with the steps that they have in W&B. What cannot be read is named in a warning.
+
+        Args:
+            metric: a name that was logged, with dots for what is nested; the sweep's own metric by default.
+
+        Raises:
+            ConfigError: no run has logged it, or pandas is not installed.
+        """
+        from dysweep.views.history import history_frame
+
+        return history_frame(SweepDirectory(self.directory), self.sweep, self.runs, metric)
+
     def _repr_html_(self) -> str:
         header, rows = self.rows()
         table = "".join(f"<tr>{_cells(line)}</tr>" for line in [header, *rows[:_SHOWN_ROWS]])
