@@ -82,7 +82,7 @@ def table_of_best(best: list[tuple[RunStatus, int]], by: list[Parameter], metric
             f'<tr>{chosen}<td class="number">{run.metrics[metric]:.4g}</td><td>{escape(run.run_id)}</td>'
             f'<td class="number">{count(many)}</td>{_cell(short(rest))}</tr>'
         )
-    note = "Of the finished and stopped runs that have a number; in the column `of` how many there are."
+    note = 'Of the finished and stopped runs that have a number; the column "of" says how many.'
     if len(best) > _MOST_GROUPS:
         note += f" The first {_MOST_GROUPS} of {count(len(best))} groups."
     return (

@@ -59,9 +59,9 @@ def learning_curves(curves: dict[str, Curve], best: list[RunStatus], metric: str
     _mark_what_is_not_finite(figure, curves)
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(title_text=escaped(metric))
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    legend = {"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0}
     return figure.update_layout(
-        height=440, legend=legend, showlegend=True, margin={"l": 60, "r": 20, "t": 60, "b": 50}
+        height=440, legend=legend, showlegend=True, margin={"l": 60, "r": 20, "t": 30, "b": 50}
     )
 
 
@@ -123,12 +123,12 @@ def quartiles(
             for place, parameter in enumerate(parameters)
         ]
         figure.update_layout(
-            updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.25, "yanchor": "top"}]
+            updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.04, "yanchor": "bottom"}]
         )
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(title_text=escaped(metric))
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-    margin = {"l": 60, "r": 20, "t": 100, "b": 50}
+    legend = {"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0}
+    margin = {"l": 60, "r": 20, "t": 60, "b": 50}
     return figure.update_layout(height=460, legend=legend, showlegend=True, margin=margin)
 
 
