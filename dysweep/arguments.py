@@ -23,11 +23,12 @@ from dysweep.completion import COMPLETED_BY, SHELLS, SOURCES_OF_IDS
 from dysweep.errors import ConfigError, closest
 from dysweep.files import dump_yaml, parse_yaml
 from dysweep.launch.options import LaunchOptions
-from dysweep.options import Options, StatusOptions
-from dysweep.overrides import override, take_tree_overrides
+from dysweep.options import Options, ResultsOptions, StatusOptions
+from dysweep.overrides import gathered, override, take_tree_overrides
 from dysweep.settings import (
     CREATE,
     LAUNCH,
+    RESULTS,
     RUN,
     STATUS,
     SYNC,
@@ -54,8 +55,9 @@ _NEEDED_AGAIN = (
 )
 # Of what an agent takes: it recovers, and all agents get the same words.
 _NOT_LAUNCHED = ("recover", "resume", "rerun", "rerun_id", "debug", "checkpoint_dir")
-_KINDS = (Options, ResumableSweepConfig, StatusOptions, LaunchOptions)
+_KINDS = (Options, ResumableSweepConfig, StatusOptions, LaunchOptions, ResultsOptions)
 _SEVERAL = ("run_additional_args", "slurm", "setup")
+_SEVERAL_RESULTS = ("sweep_id", "where", "diff")
 _ABOUT = {
     CREATE: "Create a sweep and print its id.",
     RUN: "Work on a sweep: execute its runs, resume the interrupted and failed ones, or rerun one. "
@@ -65,15 +67,20 @@ _ABOUT = {
     LAUNCH: "Start agents on a SLURM cluster or on this machine, which recover interrupted runs. "
     "Without --sweep_id, create the sweep first.",
     STATUS: "Show a sweep, or all sweeps, from their directories; no network is needed.",
+    RESULTS: "Show the results of sweeps, from their directories: tables of runs, means and deviations, "
+    "the best run and its config, what matters. No network is needed.",
 }
 
 
-COMMANDS = {"create": CREATE, "run": RUN, "launch": LAUNCH, "status": STATUS, "sync": SYNC}
+COMMANDS = {
+    "create": CREATE, "run": RUN, "launch": LAUNCH, "status": STATUS, "results": RESULTS, "sync": SYNC,
+}  # fmt: skip
 _EXAMPLES = {
     CREATE: "dysweep create -c config.yaml",
     RUN: "dysweep run --package train --function main --sweep_id ab12",
     LAUNCH: "dysweep launch --package train --function main --sweep_id ab12 --agents 4",
     STATUS: "dysweep status --sweep_id ab12",
+    RESULTS: "dysweep results --sweep_id ab12 --by model,dataset",
     SYNC: "dysweep sync --sweep_id ab12 --project study",
 }
 
@@ -128,6 +135,13 @@ def parse_status(argv: list[str]) -> tuple[StatusOptions, ResumableSweepConfig]:
     given = _given(STATUS, argv)
     own = {name: given.pop(name) for name in settings_of(StatusOptions) if name in given}
     return checked(own, StatusOptions), checked(given, ResumableSweepConfig)
+
+
+def parse_results(argv: list[str]) -> tuple[ResultsOptions, ResumableSweepConfig]:
+    """Read the arguments of `dysweep_results`: what to show, and where the sweeps are."""
+    given = _given(RESULTS, gathered(argv, [f"--{name}" for name in _SEVERAL_RESULTS]))
+    own = {name: given.pop(name) for name in settings_of(ResultsOptions) if name in given}
+    return checked(own, ResultsOptions), checked(given, ResumableSweepConfig)
 
 
 def _taken_by(command: str) -> dict[str, type]:
@@ -198,7 +212,7 @@ def _add_arguments(parser: argparse.ArgumentParser, command: str) -> list[str]:
         metavar = "|".join(choices) or known.metavar
         default = "" if each.default in (None, False) else f" (default: {each.default})"
         more: dict[str, Any] = {"choices": choices} if choices else {}
-        if name in _SEVERAL:
+        if name in _SEVERAL or (command == RESULTS and name in _SEVERAL_RESULTS):
             more["nargs"] = "+"
         action: Any = parser.add_argument(
             *(["-c"] if name == "config" else []),

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dysweep import __version__, commands
 from dysweep.agents.capture import split_output
 from dysweep.agents.ranks import refuse_ranks
-from dysweep.arguments import COMMANDS, completion, overview, parse, parse_launch, parse_status
+from dysweep.arguments import COMMANDS, completion, overview, parse, parse_launch, parse_results, parse_status
 from dysweep.completion import SHELLS
 from dysweep.errors import ConfigError, DysweepError, Preempted, closest
 from dysweep.log import discard, is_stdout_closed, open_closed_streams, said_on_stderr, say
-from dysweep.settings import CREATE, LAUNCH, RUN, STATUS, SYNC
+from dysweep.settings import CREATE, LAUNCH, RESULTS, RUN, STATUS, SYNC
 
 _SECONDS_FOR_THE_EXIT = 20.0
 
@@ -89,15 +89,28 @@ def status(argv: Sequence[str] | None = None) -> int:
     return _reported(STATUS, lambda: commands.status(*parse_status(_words(argv))))
 
 
+def results(argv: Sequence[str] | None = None) -> int:
+    """Run `dysweep_results`.
+
+    Args:
+        argv: the arguments; the process's own by default.
+
+    Returns:
+        the exit code.
+    """
+    return _reported(RESULTS, lambda: commands.results(*parse_results(_words(argv))))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run `dysweep COMMAND`: the five commands under one name; ends the process with the exit code.
+    """Run `dysweep COMMAND`: the six commands under one name; ends the process with the exit code.
 
     Args:
         argv: the arguments; the process's own by default.
     """
     word, *words = _words(argv) or ["--help"]
     command = {
-        "create": create, "run": run_resume, "launch": launch, "status": status, "sync": sync,
+        "create": create, "run": run_resume, "launch": launch, "status": status, "results": results,
+        "sync": sync,
     }.get(word)  # fmt: skip
     if command is not None:
         _script(lambda: command(words), runs_user_code=word == "run")
@@ -143,6 +156,11 @@ def sync_script() -> None:
 def status_script() -> None:
     """Entry point of the installed script."""
     _script(status)
+
+
+def results_script() -> None:
+    """Entry point of the installed script."""
+    _script(results)
 
 
 def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:

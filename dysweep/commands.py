@@ -6,7 +6,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,17 @@ from dysweep.directory.runs import RESUMABLE, State
 from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import ConfigError, Preempted
 from dysweep.extending import extend
-from dysweep.files import user_path
+from dysweep.files import user_path, write_text
 from dysweep.launch.options import LaunchOptions
 from dysweep.launch.start import are_left, warn_of_other_versions
 from dysweep.launch.start import launch as launch_agents
 from dysweep.launch.start import stop as stop_agents
 from dysweep.log import say
-from dysweep.options import Options, StatusOptions
+from dysweep.options import Options, ResultsOptions, StatusOptions
 from dysweep.settings import ResumableSweepConfig, read_settings, wandb_command
 from dysweep.text import counted, short_path
 from dysweep.views.preview import Preview
+from dysweep.views.results import difference
 from dysweep.views.status import SweepStatus, last_log, read_status, sweeps_below
 
 _SHOWN_CONFIGS = 3
@@ -176,11 +177,11 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
     if options.json:
         print(look().to_json())
     elif options.csv is not None:
-        _write("--csv", options.csv, look().to_csv())
+        _write(options.csv, look().to_csv(), "--csv")
     elif options.html is not None:
         from dysweep.views.report import report
 
-        _write("--html", options.html, report(look(), options.metric, options.by))
+        _write(options.html, report(look(), options.metric, options.by), "--html")
     else:
         from dysweep.views import screen
 
@@ -192,14 +193,88 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
     return 0
 
 
-def _write(option: str, path: str, text: str) -> None:
+def _write(path: str, text: str, option: str) -> None:
     if path == "-":
         print(text, end="")
-        return
-    try:
-        user_path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-    except OSError as error:
-        raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
+    else:
+        write_text(path, text, option)
+
+
+_SHOWN_INSTEAD = ("diff", "export", "importance", "best")
+_GOES_WITH = {  # besides --sweep_id and where it is
+    "diff": ("format",),
+    "export": ("run", "metric", "goal", "where"),
+    "importance": ("metric", "goal", "where", "format"),
+    "best": ("by", "metric", "goal", "where", "format"),
+    None: ("by", "pivot", "sort", "top", "metric", "goal", "where", "format"),
+}
+
+
+def results(options: ResultsOptions, config: ResumableSweepConfig) -> int:
+    given = [each.name for each in fields(options) if getattr(options, each.name) != each.default]
+    what = [name for name in _SHOWN_INSTEAD if name in given]
+    if len(what) > 1:
+        raise ConfigError(f"--{what[0]} and --{what[1]}: one of them at a time")
+    shown = what[0] if what else None
+    for name in given:
+        if name not in ("sweep_id", shown, *_GOES_WITH[shown]):
+            needs = next((other for other, names in _GOES_WITH.items() if other and name in names), None)
+            raise ConfigError(f"--{name}: {f'not with --{shown}' if shown else f'it needs --{needs}'}")
+    sweeps = _sweeps(options, config)
+    for sweep in sweeps:
+        for problem in sweep.damaged:
+            say(problem)
+    if shown == "diff":
+        return _show_difference(options, sweeps)
+    if options.export is not None and options.run is not None:
+        _write(options.export, _holding(sweeps, options.run).base_config_of(options.run), "--export")
+        return 0
+    from dysweep.results import show
+    from dysweep.results.rendering import written
+    from dysweep.results.selection import where
+    from dysweep.results.trials import trials_of
+
+    trials = where(
+        trials_of([sweep.study() for sweep in sweeps], options.metric, options.goal), options.where or ()
+    )
+    if options.export is not None:
+        run_id = show.best_run(trials)
+        _write(options.export, _holding(sweeps, run_id).base_config_of(run_id), "--export")
+        say(f"config of the best run: {run_id}, {trials.metric} {trials.ranked.iloc[0]:g}")
+        return 0
+    names = ("by", "pivot", "sort", "top", "best", "importance")
+    wished = {name: getattr(options, name) for name in names}
+    for table in show.tables(trials, **wished, is_marked=options.format in ("markdown", "latex")):
+        print(written(table, options.format), end="")
+    return 0
+
+
+def _sweeps(options: ResultsOptions, config: ResumableSweepConfig) -> list[SweepStatus]:
+    if options.sweep_id is None:
+        raise ConfigError("--sweep_id: missing; `dysweep status` lists the sweeps that there are")
+    where = Location(config.default_root_dir, config.custom_checkpoint_dir, None, None, online=False)
+    return [
+        read_status(where.find_to_read(sweep_id), config.max_attempts, owners=False)
+        for sweep_id in dict.fromkeys(options.sweep_id)
+    ]
+
+
+def _holding(sweeps: list[SweepStatus], run_id: str) -> SweepStatus:
+    found = [sweep for sweep in sweeps if any(run.run_id == run_id for run in sweep.runs)]
+    return found[0] if found else sweeps[0]  # which says what is wrong
+
+
+def _show_difference(options: ResultsOptions, sweeps: list[SweepStatus]) -> int:
+    run_ids = options.diff or []
+    if len(run_ids) != 2 or run_ids[0] == run_ids[1]:
+        raise ConfigError(f"--diff: two different runs are needed, got {' '.join(run_ids)}")
+    one, other = ((_holding(sweeps, run_id), run_id) for run_id in run_ids)
+    from dysweep.results.rendering import frame_as_table, written
+
+    frame = difference(one, other)
+    notes = [] if len(frame) else ["no setting differs, and neither has a metric"]
+    print(written(frame_as_table(frame, " and ".join(run_ids), notes), options.format), end="")
+    return 0
 
 
 def run_resume(options: Options, additional: list[str], settings: dict[str, Any]) -> int:

@@ -335,6 +335,18 @@ def _written_beside(path: Path, content: Any) -> Iterator[Path]:
             beside.unlink()
 
 
+def write_text(path: str | os.PathLike[str], text: str, option: str) -> None:
+    """Write a file that a user has named.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        user_path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    except OSError as error:
+        raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
+
+
 def write_in_place(path: Path, text: str) -> None:
     """Overwrite a small file, but not what a symbolic link leads to.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from dysweep.settings import CREATE, LAUNCH, RUN, STATUS, SYNC, at_least_one, setting
+from dysweep.settings import CREATE, LAUNCH, RESULTS, RUN, STATUS, SYNC, at_least_one, setting
 
 
 @dataclass(frozen=True)
@@ -75,4 +76,59 @@ class StatusOptions:
     raw: bool = setting(False, "with log: as it was written, control characters included", STATUS)
     check: str | None = setting(
         None, "try whether a folder's file system gives what a sweep's directory needs", STATUS, metavar="DIR"
+    )
+
+
+@dataclass(frozen=True)
+class ResultsOptions:
+    """What `dysweep_results` shows of sweeps."""
+
+    sweep_id: list[str] | None = setting(None, "the sweep; several are compared", RESULTS, metavar="ID")
+    metric: str | None = setting(None, "the metric that counts; the sweep's own by default", RESULTS)
+    goal: Literal["maximize", "minimize"] | None = setting(
+        None, "whether it is to be large or small; the sweep's own goal by default", RESULTS
+    )
+    where: list[str] | None = setting(
+        None,
+        "only runs that meet a condition, as dataset=wine, 'lr<=0.01' or state!=killed; all conditions "
+        "if several are given",
+        RESULTS,
+        metavar="CONDITION",
+    )
+    by: str | None = setting(
+        None,
+        "one row for each combination of these parameters, as model,dataset, with mean, standard deviation, "
+        "n, median and the 95 % confidence interval of the mean over whatever else differs",
+        RESULTS,
+        metavar="NAMES",
+    )
+    pivot: str | None = setting(None, "with by: spread this parameter into columns", RESULTS)
+    sort: str | None = setting(
+        None, "the column to sort by, NAME, NAME:asc or NAME:desc; the metric by default", RESULTS
+    )
+    top: int | None = setting(
+        None, "show only so many rows, the first ones", RESULTS, metavar="K", check=at_least_one
+    )
+    best: int | None = setting(
+        None,
+        "show only so many runs, the best, of each combination if by is given; 1 if no number is given",
+        RESULTS,
+        metavar="[K]",
+        check=at_least_one,
+    )
+    importance: bool = setting(
+        False, "show how much each parameter matters for the metric, and the effect of each value", RESULTS
+    )
+    diff: list[str] | None = setting(
+        None, "show in which settings two runs differ, and their metrics", RESULTS, metavar="RUN"
+    )
+    export: str | None = setting(
+        None,
+        "write the config of the best run as a YAML file that is itself a base_config (`-` for stdout)",
+        RESULTS,
+        metavar="FILE",
+    )
+    run: str | None = setting(None, "with export: of this run instead", RESULTS, metavar="RUN")
+    format: Literal["text", "markdown", "latex", "csv", "json"] = setting(
+        "text", "how tables are written", RESULTS
     )

@@ -1,8 +1,9 @@
-"""Settings inside the trees, given on a command line: `--base_config.optimizer.lr 1e-3`."""
+"""Arguments before they are parsed: settings inside trees (`--base_config.optimizer.lr 1e-3`), and lists."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from dysweep.errors import ConfigError, misspelt
@@ -50,3 +51,23 @@ def override(settings: dict[str, Any], path: list[str], value: Any) -> None:
             if not isinstance(below, (dict, list)):
                 below = node[place] = {}
             node = below
+
+
+def gathered(argv: list[str], flags: Collection[str]) -> list[str]:
+    """Bring what is given to an option at several times together; a lone `--best` is `--best=1`."""
+    words: list[str] = []
+    several: dict[str, list[str]] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if flag in flags:
+            taken = several.setdefault(flag, [])
+            taken += [value] if equals else []
+            while not equals and rest and not rest[0].startswith("--"):
+                taken.append(rest.pop(0))
+        elif word == "--best" and not (rest and rest[0].isdecimal()):
+            words.append("--best=1")
+        else:
+            words.append(word)
+    return [*words, *(word for flag, values in several.items() for word in (flag, *values))]

@@ -64,7 +64,7 @@ def _positive(value: float) -> str | None:
 
 
 CREATE, RUN, SYNC, STATUS = "dysweep_create", "dysweep_run_resume", "dysweep_sync", "dysweep_status"
-LAUNCH = "dysweep_launch"
+LAUNCH, RESULTS = "dysweep_launch", "dysweep_results"
 _BOTH = (CREATE, RUN)
 
 
@@ -82,17 +82,15 @@ class ResumableSweepConfig:
     default_root_dir: str = setting(
         "./dysweep_logs",
         "folder below which every sweep has its directory `checkpoints-<sweep_id>`",
-        *_BOTH, SYNC, STATUS,
+        *_BOTH, SYNC, STATUS, RESULTS,
         metavar="DIR",
     )  # fmt: skip
     custom_checkpoint_dir: str | None = setting(
         None,
         "the sweep's directory itself, instead; relative to default_root_dir",
-        *_BOTH,
-        SYNC,
-        STATUS,
+        *_BOTH, SYNC, STATUS, RESULTS,
         metavar="DIR",
-    )
+    )  # fmt: skip
     sweep_configuration: dict | str | None = setting(  # type: ignore[type-arg]
         None,
         "what to sweep, a tree or the path of a YAML or JSON file: a W&B sweep configuration whose "

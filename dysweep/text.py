@@ -17,6 +17,7 @@ _LARGEST_COUNT = 10**12
 _LONGEST_ESTIMATE = 30 * 86400
 # Control characters of ASCII, of Latin-1, and those that turn the direction of writing.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROL = re.compile(r"(\n|\r|\x08|\x1b\[[0-9;?]*[ -/]*[@-~])")
 _MOVES = re.compile(r"[\r\x08]|\x1b\[[0-9;?]*[A-HJK]")
@@ -50,6 +51,26 @@ def _escaped(text: str) -> str:
 def harmless(text: str) -> str:
     """Return a text with what would steer a terminal written out: `\\x1b[2J`. Lines and tabs stay."""
     return text if text.isprintable() else _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def inert(cell: Any) -> Any:
+    """Return a cell of CSV that no spreadsheet takes for a formula.
+
+    What begins one: https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    if cell is None or isinstance(cell, (bool, int, float)):
+        return cell
+    text = harmless(str(cell))
+    return f"'{text}" if text.startswith(_BEGINS_A_FORMULA) else text
+
+
+def strict(tree: Any) -> Any:
+    """Return a tree as every parser of JSON takes it, which knows no NaN and no infinity."""
+    if isinstance(tree, Mapping):
+        return {key: strict(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [strict(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def key_in_a_line(key: object) -> str:

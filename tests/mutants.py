@@ -48,7 +48,7 @@ MUTANTS = [
     ("agents/results.py", "if is_finished:", "if True:", "search"),
     ("agents/suggestions.py", "if place in draws:", "if False:", "search"),
     ("directory/extensions.py", "bisect_right([each.first", "len([each.first", "extending"),
-    ("agents/offline.py", "if points.is_extended(directory):", "if False:", "extending"),
+    ("agents/offline.py", "points = points.now(directory)", "pass", "extending"),
     (SOURCES, 'self.directory.definition(record["definition"])', "self.directory.sweep", "extending"),
     (
         "extending.py",

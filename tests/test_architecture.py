@@ -18,7 +18,7 @@ LAYERS = [
     ["agents"],
     ["views"],
     ["tracking"],
-    ["directory"],
+    ["directory", "results"],
     ["space", "objects", "search"],
     ["language"],
     ["modes"],

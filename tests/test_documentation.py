@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import dysweep
 from dysweep import ResumableSweepConfig, Space, cli, upsert
 from dysweep.arguments import parse
 from dysweep.settings import read_settings, settings_of
@@ -33,6 +34,7 @@ def commands(text):
 COMMANDS = {
     "dysweep_create": cli.create,
     "dysweep_launch": cli.launch,
+    "dysweep_results": cli.results,
     "dysweep_run_resume": cli.run_resume,
     "dysweep_status": cli.status,
     "dysweep_sync": cli.sync,
@@ -145,6 +147,28 @@ def test_the_page_of_spaces_shows_what_a_dry_run_shows(capsys, monkeypatch, tmp_
     changed = [names.get(word, word) for word in extended]
     assert COMMANDS[extending]([*changed, "--default_root_dir", str(tmp_path)]) == 0
     assert "0 points added, 6 were there" in capsys.readouterr().err
+
+
+def test_the_page_of_results_shows_what_its_study_gives(capsys, monkeypatch):
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    study, in_python = blocks("python", page)
+    Path("study.py").write_text(study)
+    Path("config.yaml").write_text(blocks("yaml", page)[0])
+    assert cli.create(["-c", "config.yaml"]) == 0
+    sweep_id = capsys.readouterr().out.strip()
+    assert cli.run_resume(["--package", "study", "--function", "main", "--sweep_id", sweep_id]) == 1
+    names = {"ID": sweep_id, "RUN_A": f"{sweep_id}-0001", "RUN_B": f"{sweep_id}-0012"}
+    for command, *arguments in commands(page):
+        capsys.readouterr()
+        assert COMMANDS[command]([names.get(word, word) for word in arguments]) == 0
+        shown = capsys.readouterr().out.replace(sweep_id, "3f9c2a17")
+        if "--importance" in arguments:  # its digits are of a release of scikit-learn
+            shown = shown.partition(" ")[0]
+        assert shown in page, arguments
+    assert Path("best.yaml").read_text().replace(sweep_id, "3f9c2a17") in page
+    table = [line for line in README.splitlines() if line.startswith("| ") and " ± " in line]
+    assert len(table) == 3 and "\n".join(table) in page
+    exec(compile(in_python, "docs/results.md", "exec"), {"dysweep": dysweep, "ID": sweep_id})
 
 
 def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys, monkeypatch):

@@ -258,5 +258,5 @@ def test_watching_shows_the_last_step_and_value_of_a_running_run(start, own_fold
         lambda: next((line for line in watching.stdout if sweep_id in line and "since" in line), None)
     )
     (own_folder / "go").touch()
-    assert re.search(r"  step \d+, loss 0\.25  ", line)
+    assert re.search(r"since .*, step \d+, loss 0\.25  ", line)
     assert watching.wait() == agent.wait(LONGEST_WAIT) == 0

@@ -35,11 +35,11 @@ class DirectoryServer:
         metric = Metric.of(sweep.sweep_configuration)
         results = Results(self.claims.directory, metric, self.claims.max_attempts) if metric else None
         if sweep.sweep_configuration["method"] != "bayes":
-            return FreePoints(self.claims, results)
+            return FreePoints(self.claims, Definitions.of(self.claims.directory), results)
         from dysweep.agents.suggestions import Suggestions
 
         assert results is not None  # checked when the sweep was created
-        return Suggestions(self.claims, results)
+        return Suggestions(self.claims, Definitions.of(self.claims.directory), results)
 
     def unstarted_runs(self) -> Iterator[Source]:
         """Return nothing: a run of a directory is recorded together with its first claim."""
@@ -65,14 +65,21 @@ class DirectoryServer:
 
 @dataclass(frozen=True)
 class FreePoints:
-    """The points of a sweep that nobody has started, one after the other."""
+    """The points of a sweep that nobody has started, one after the other.
+
+    Args:
+        claims_of: claims the sweep's runs.
+        points: the points that there were first.
+        results: what the runs have given; None if the sweep has no metric.
+    """
 
     claims_of: Claims
+    points: Definitions
     results: Results | None = None
 
     @property
     def total(self) -> int | None:
-        return Definitions.of(self.claims_of.directory).size
+        return self.points.now(self.claims_of.directory).size
 
     def left(self) -> int | None:
         total = self.total
@@ -85,11 +92,10 @@ class FreePoints:
         chance is by itself for a while.
         """
         directory = self.claims_of.directory
-        points, started = Definitions.of(directory), directory.run_ids()
+        points, started = self.points, directory.run_ids()
         begin, is_alone = 0, True
         while not self._has_reached_target():
-            if points.is_extended(directory):
-                points = Definitions.of(directory)
+            points = points.now(directory)
             index = self._free(points.size, begin, started)
             if index is None:
                 return

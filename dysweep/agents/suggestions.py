@@ -28,11 +28,12 @@ class Suggestions:
     """The points that a sampler suggests, one after the other."""
 
     claims_of: Claims
+    definitions: Definitions
     results: Results
 
     @property
     def total(self) -> int | None:
-        return Definitions.of(self.claims_of.directory).size
+        return self.definitions.now(self.claims_of.directory).size
 
     def left(self) -> int | None:
         total = self.total
@@ -45,7 +46,7 @@ class Suggestions:
             # The lock only spares agents the same work; which one gets a number is decided by the rename in
             # start_run.
             with _waiting_for(directory.lock_path):
-                definitions, results = Definitions.of(directory), self.results.read()
+                definitions, results = self.definitions.now(directory), self.results.read()
                 number = self._next_number()
                 if definitions.size is not None and number > definitions.size:
                     return

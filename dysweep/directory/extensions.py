@@ -11,7 +11,7 @@ from typing import Any
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import DirectoryError
 from dysweep.files import publish_json, read_json
-from dysweep.language.points import points_of, size_of
+from dysweep.language.points import Points, points_of, size_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,13 @@ class Definitions:
         return bool(self.last.sweep_configuration.get("method", "grid") == "grid")
 
     @cached_property
+    def _points(self) -> list[Points | None]:
+        return [
+            points_of(each.sweep.compiled, each.sweep.sweep_configuration, each.sweep.sweep_id)
+            for each in self.extensions
+        ]
+
+    @cached_property
     def _sizes(self) -> list[int | None]:
         return [
             size_of(each.sweep.compiled, each.sweep.sweep_configuration, each.sweep.mode)
@@ -80,7 +87,7 @@ class Definitions:
             for each in self.extensions
         ]
 
-    @property
+    @cached_property
     def size(self) -> int | None:
         """The number of points; None if nobody knows, or if there is no end."""
         return sum(filter(None, self._sizes)) if self.is_grid else self._sizes[-1]
@@ -93,16 +100,16 @@ class Definitions:
 
     def assignment(self, index: int) -> dict[str, Any]:
         """Return the assignment of the point with this index, 0 for the first."""
-        extension = self.extensions[self.number(index) - 1]
+        number = self.number(index) - 1
+        extension, points = self.extensions[number], self._points[number]
         place = index - extension.first + 1 if self.is_grid else index
-        sweep = extension.sweep
-        points = points_of(sweep.compiled, sweep.sweep_configuration, sweep.sweep_id)
         assert points is not None  # what bayes suggests is no point of a definition
         return points.assignment(place if extension.indices is None else extension.indices[place])
 
-    def is_extended(self, directory: SweepDirectory) -> bool:
-        """Return whether there are more now."""
-        return directory.definition_path(len(self.extensions) + 1).exists()
+    def now(self, directory: SweepDirectory) -> Definitions:
+        """Return them as they are now: mostly the same, which costs one look."""
+        is_extended = directory.definition_path(len(self.extensions) + 1).exists()
+        return Definitions.of(directory) if is_extended else self
 
     def add(self, directory: SweepDirectory, extension: Extension) -> bool:
         """Extend the sweep; return whether it was not extended by another process meanwhile."""

@@ -78,13 +78,14 @@ class RunStatus:
     definition: int = 1
 
 
-def run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatus:
+def run_status(run: RunDirectory, max_attempts: int, details: bool, owners: bool = True) -> RunStatus:
     """Read a run.
 
     Args:
         run: its directory.
         max_attempts: how often it may fail or crash before it is given up.
         details: read more than its end, if it has finished.
+        owners: read who executed it, if it has ended, and its earlier attempts.
 
     Raises:
         DirectoryError: its record is damaged.
@@ -97,6 +98,19 @@ def run_status(run: RunDirectory, max_attempts: int, details: bool) -> RunStatus
                 run.run_id, str(end.outcome), attempts=last.number, ended=end.ended, metrics=end.metrics
             )
     record = run.record()
+    if not owners and last is not None and (end := last.end()) is not None:
+        return RunStatus(
+            run.run_id,
+            str(end.outcome),
+            record.get("name"),
+            assignment=record["assignment"],
+            definition=record["definition"],
+            attempts=last.number,
+            ended=end.ended,
+            error=end.error,
+            metrics=end.metrics,
+            stopped_early=end.stopped_early,
+        )
     attempts = [] if last is None else _up_to(last)
     ends = [(attempt, attempt.owner(), attempt.end()) for attempt in attempts]
     _, owner, end = ends[-1] if ends else (None, None, None)

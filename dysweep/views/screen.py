@@ -229,8 +229,9 @@ def _attention_row(run: RunStatus) -> list[str | Text]:
 def _running_row(run: RunStatus, logged: str) -> list[str | Text]:
     job = f"job {run.slurm_job_id}" if run.slurm_job_id else ""
     place = f"{run.host} {job}".strip()
+    far = f", {logged}" if logged else ""
     silent = f", silent for {ago(run.sign_of_life)}" if _is_silent(run) else ""
-    return [f"  {run.run_id}", place, f"since {ago(run.started)}{silent}", logged, short(run.assignment)]
+    return [f"  {run.run_id}", place, f"since {ago(run.started)}{silent}{far}", short(run.assignment)]
 
 
 def _is_silent(run: RunStatus) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from html import escape
@@ -19,17 +18,18 @@ from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.language.metric import Metric
 from dysweep.language.parameter import Parameter
-from dysweep.text import as_on_a_terminal, harmless, short_value
+from dysweep.results.study import Study, StudyRun
+from dysweep.text import as_on_a_terminal, inert, short_value, strict
+from dysweep.views.results import Results
 from dysweep.views.runs import RunStatus, old_run_status, run_status
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
 _SHOWN_ROWS = 50
-_BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
 
 
 @dataclass(frozen=True)
-class SweepStatus:
+class SweepStatus(Results):
     """A sweep and all its runs.
 
     Args:
@@ -102,7 +102,7 @@ class SweepStatus:
                 "total": self.total,
                 "counts": self.counts,
                 "damaged": list(self.damaged),
-                "runs": [_strict(asdict(run)) for run in self.runs],
+                "runs": [strict(asdict(run)) for run in self.runs],
             },
             indent=1,
             allow_nan=False,
@@ -145,15 +145,28 @@ class SweepStatus:
     def to_dataframe(self) -> Any:
         """Return a pandas DataFrame with a row for each run: assignment, state, durations, final metrics.
 
+        Times are datetimes in UTC, states and texts that were chosen are categories, numbers are numbers.
+
         Raises:
             ConfigError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ConfigError("to_dataframe needs pandas: pip install pandas") from None
+        from dysweep.results.columns import typed
+
         header, rows = self.rows()
-        return pandas.DataFrame(rows, columns=header).set_index("run_id")
+        return typed(rows, header, [each.name for each in self.parameters]).set_index("run_id")
+
+    def study(self) -> Study:
+        """Return what results are computed from."""
+        recorded = sum(run.state == State.PENDING.value for run in self.runs)
+        runs = (StudyRun(run.run_id, run.state, self.settings(run), run.metrics) for run in self.runs)
+        return Study(
+            self.sweep.sweep_id,
+            Metric.of(self.sweep.sweep_configuration),
+            tuple(self.parameters),
+            tuple(runs),
+            self.counts.get(State.PENDING.value, 0) - recorded,
+            len(self.damaged),
+        )
 
     def history(self, metric: str | None = None) -> Any:
         """Return what the runs have logged over their steps, as a pandas DataFrame: run_id, step, value.
@@ -185,28 +198,8 @@ class SweepStatus:
         """
         header, rows = self.rows()
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([[_inert(cell) for cell in row] for row in [header, *rows]])
+        csv.writer(text).writerows([[inert(cell) for cell in row] for row in [header, *rows]])
         return text.getvalue()
-
-
-def _inert(cell: Any) -> Any:
-    """Return a cell of CSV that no spreadsheet takes for a formula.
-
-    What begins one: https://owasp.org/www-community/attacks/CSV_Injection.
-    """
-    if cell is None or isinstance(cell, (bool, int, float)):
-        return cell
-    text = harmless(str(cell))
-    return f"'{text}" if text.startswith(_BEGINS_A_FORMULA) else text
-
-
-def _strict(tree: Any) -> Any:
-    """Return a tree as every parser of JSON takes it, which knows no NaN and no infinity."""
-    if isinstance(tree, dict):
-        return {key: _strict(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_strict(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _cells(line: list[Any]) -> str:
@@ -220,13 +213,16 @@ def _cell(value: Any) -> str:
     return f"<td{title}>{escape(shown)}</td>"
 
 
-def read_status(directory: SweepDirectory, max_attempts: int, details: bool = True) -> SweepStatus:
+def read_status(
+    directory: SweepDirectory, max_attempts: int, details: bool = True, owners: bool = True
+) -> SweepStatus:
     """Read a sweep's directory, without any network.
 
     Args:
         directory: the sweep's directory.
         max_attempts: how often a run may fail or crash before it is given up.
         details: of finished runs read more than that they have finished, which takes twice as long.
+        owners: of ended runs read who executed them, when, and their earlier attempts.
 
     Raises:
         NotFoundError: there is no sweep here.
@@ -239,7 +235,7 @@ def read_status(directory: SweepDirectory, max_attempts: int, details: bool = Tr
     damaged = []
     for run in directory.runs():
         try:
-            runs.append(run_status(run, max_attempts, details))
+            runs.append(run_status(run, max_attempts, details, owners))
         except DirectoryError as error:
             damaged.append(str(error))
     definitions = Definitions((Extension(sweep),)) if old else Definitions.of(directory)
