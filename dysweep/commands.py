@@ -168,8 +168,9 @@ def status(options: StatusOptions, config: ResumableSweepConfig) -> int:
         return 0
     if options.raw:
         raise ConfigError("--raw: it needs --log")
-    if options.metric is not None and options.html is None:
-        raise ConfigError("--metric: it needs --html")
+    for name in ("metric", "by"):
+        if getattr(options, name) is not None and options.html is None:
+            raise ConfigError(f"--{name}: it needs --html")
     details = bool(options.runs or options.json or options.csv or options.html)
     return _show_status(options, lambda: read_status(directory, config.max_attempts, details))
 
@@ -194,7 +195,7 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
     elif options.html is not None:
         from dysweep.views.report import report
 
-        _write(options.html, report(look(), options.metric), "--html")
+        _write(options.html, report(look(), options.metric, options.by), "--html")
     else:
         from dysweep.views import screen
         from dysweep.views.terminal import show

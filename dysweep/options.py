@@ -62,6 +62,13 @@ class StatusOptions:
     metric: str | None = setting(
         None, "with html: the metric that the charts are about; the sweep's own by default", STATUS
     )
+    by: str | None = setting(
+        None,
+        "with html: compare only runs that have these parameters in common, as dataset,model; by default "
+        "those with the word data in their names",
+        STATUS,
+        metavar="NAMES",
+    )
     watch: bool = setting(False, "draw again every two seconds, until nothing is left to wait for", STATUS)
     log: str | None = setting(
         None, "print what the last attempt of the run with this id has printed", STATUS, metavar="RUN"

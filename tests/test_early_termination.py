@@ -244,7 +244,7 @@ def test_it_is_said_everywhere_and_resume_leaves_it_alone(capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["stopped_early"] for row in rows][:2] == ["", "stopped early at step 1 (band 2)"]
     assert cli.status(["--sweep_id", sweep_id, "--html", "page.html"]) == 0
-    assert "killed, stopped early at step 1 (band 2)</td>" in Path("page.html").read_text()
+    assert '"killed, stopped early at step 1 (band 2)"' in Path("page.html").read_text()
 
     capsys.readouterr()
     assert run("with_wandb_log", "--sweep_id", sweep_id, "--resume") == 0

@@ -331,7 +331,7 @@ def test_a_metric_that_is_no_number_is_shown_and_leaves_json_valid(capsys):
     assert Path("runs.csv").read_text().strip().endswith("nan,inf")
     shown(capsys, sweep_id, "--html", "report.html")
     page = Path("report.html").read_text()
-    assert ">nan</td>" in page and "No run has logged a number yet" in page
+    assert '["nan","nan"]' in page and "No run has logged a number yet" in page
 
 
 @pytest.mark.processes

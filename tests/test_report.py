@@ -1,6 +1,8 @@
 """`dysweep_status --html`: the page as a browser shows it."""
 
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -104,10 +106,17 @@ def test_the_page_shows_progress_charts_attempts_and_a_sortable_table(page, caps
     assert texts(browser, "h1") == ["study"]
     assert texts(browser, ".card b")[0] == "0" and "lr=10, model=net" in texts(browser, ".card small")[0]
     assert texts(browser, ".legend span") == ["6 finished", "1 failed", "1 pending", "of 8 runs"]
-    assert texts(browser, "h2") == ["Parameters and loss", "loss by parameter", "Attempts by agent", "Runs"]
-    parallel, by_parameter, attempts = browser.execute_script(
+    assert texts(browser, "h2") == [
+        "Parameters and loss",
+        "loss by parameter",
+        "loss over the steps",
+        "loss over the steps by parameter",
+        "Attempts by agent",
+        "Runs",
+    ]
+    parallel, by_parameter, *_, attempts = browser.execute_script(
         "return [...document.querySelectorAll('.plotly-graph-div')].map(d => d._fullData.map(t =>"
-        " [t.type, t.name, t.dimensions ? t.dimensions.map(a => a.label) : t.y.length]))"
+        " [t.type, t.name, t.dimensions ? t.dimensions.map(a => a.label) : t.y?.length]))"
     )
     assert parallel == [["parcoords", "trace 0", ["lr", "model", "loss"]]]
     assert [kind for kind, *_ in by_parameter] == ["box", "box"]
@@ -281,7 +290,197 @@ def test_no_text_of_a_sweep_is_markup_or_code_on_the_page(page, tmp_path, own_fo
     assert browser.title == f"{{{{plotly}}}}{attack}{{{{body}}}} - dysweep"
     assert texts(browser, "h1") == [f"{{{{plotly}}}}{attack}{{{{body}}}}"]
     assert browser.find_elements(By.CSS_SELECTOR, "img[src=x]") == []
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".plotly-graph-div")) == 3
-    assert len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 3
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".plotly-graph-div")) == 4
+    rows = browser.find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert len(rows) == 3
+    for row in rows:
+        browser.execute_script("arguments[0].click()", row)
+    assert browser.title == f"{{{{plotly}}}}{attack}{{{{body}}}} - dysweep"
+    assert any(attack in each for each in texts(browser, "td.detail td"))
+    assert browser.find_elements(By.CSS_SELECTOR, "td img") == []
     assert [each for each in browser.get_log("browser") if each["level"] == "SEVERE"] == []
     assert "\x1b" not in Path("page.html").read_text()
+
+
+def curves(config, checkpoint_dir):
+    """Log four steps; of rate 3 the last one is NaN; of rate 2 the run fails at the third."""
+    for step in range(4):
+        if config["rate"] == 2 and step == 2:
+            print("about to fail")
+            raise ValueError("no such matrix")
+        diverged = config["rate"] == 3 and step == 3
+        wandb.log({"accuracy": math.nan if diverged else config["rate"] * step + config["seed"]})
+
+
+def swept_curves(data):
+    sweep_id = dysweep_run_resume(
+        base_config={"rate": 0, "seed": 0, "train": {"data": "?"}},
+        sweep_configuration={
+            "metric": {"name": "accuracy", "goal": "maximize"},
+            "parameters": {
+                "rate": {"sweep": True, "values": [1, 2, 3, 4]},
+                "train": {"data": {"sweep": True, "values": data}},
+                "seed": {"sweep": True, "sweep_repeats": 3},
+            },
+        },
+    )
+    dysweep_run_resume(sweep_id=sweep_id, function=curves, raise_errors=False, max_failures=99)
+    wandb.teardown()
+    return sweep_id
+
+
+def shown_curves(browser, title):
+    return browser.execute_script(
+        "const all = [...document.querySelectorAll('section')];"
+        "const own = all.find(each => each.querySelector('h2')?.textContent === arguments[0]);"
+        "return own.querySelector('.plotly-graph-div').data.map(t => ({name: t.name, x: [...t.x],"
+        " y: [...t.y], text: t.hovertext}))",
+        title,
+    )
+
+
+def test_the_best_runs_are_coloured_and_a_cross_marks_nan(page):
+    sweep_id = swept_curves(["iris"])
+    assert cli.status(["--sweep_id", sweep_id, "--html", "report.html"]) == 0
+    others, *best, crosses = shown_curves(page("report.html"), "accuracy over the steps")
+    # The finished runs with a number are those of rates 4 and 1; the last step is 3.
+    assert [each["y"] for each in best] == [
+        [rate * step + seed for step in range(4)] for rate, seed in [(4, 2), (4, 1), (4, 0), (1, 2), (1, 1)]
+    ]
+    assert [each["x"] for each in best] == [[0, 1, 2, 3]] * 5
+    assert others["name"] == "other runs" and others["y"].count(None) == 7 + 3  # each line's end, each NaN
+    assert (crosses["x"], crosses["y"]) == ([3, 3, 3], [6, 7, 8])
+    assert crosses["text"][0] == f"{sweep_id}-0007: nan at step 3"
+
+
+def test_the_median_and_quartiles_of_a_chosen_parameter_are_over_its_repeats(page):
+    assert cli.status(["--sweep_id", swept_curves(["iris", "wine"]), "--html", "report.html"]) == 0
+    browser = page("report.html")
+    title = "accuracy over the steps by parameter"
+    band, line, *_ = shown_curves(browser, title)
+    assert (line["name"], line["x"], line["y"]) == ("1 (6)", [0, 1, 2, 3], [1, 2, 3, 4])
+    # Of 0, 0, 1, 1, 2, 2 the quartiles are 0.25 and 1.75.
+    assert band["y"] == [1.75, 2.75, 3.75, 4.75, 3.25, 2.25, 1.25, 0.25]
+    assert [each["name"] for each in shown_curves(browser, title)[1::2]] == [
+        "1 (6)",
+        "2 (6)",
+        "3 (6)",
+        "4 (6)",
+    ] + [
+        "iris (12)",
+        "wine (12)",
+    ]
+    assert texts(browser, ".updatemenu-header-group text")[0] == "rate"
+    assert data(browser, 0, "t.dimensions.map(each => each.label)") == ["rate", "data", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("by", "title", "rows"),
+    [
+        ([], "Best accuracy by data", [["iris", "14"], ["wine", "14"]]),
+        (["--by", "rate"], "Best accuracy by rate", [["1", "5"], ["4", "14"]]),
+    ],
+)
+def test_the_best_is_named_for_each_data_set_or_group(page, by, title, rows):
+    assert cli.status(["--sweep_id", swept_curves(["iris", "wine"]), "--html", "report.html", *by]) == 0
+    browser = page("report.html")
+    assert texts(browser, "h2")[0] == title
+    cells = texts(browser, ".best td")
+    assert [cells[start : start + 2] for start in range(0, len(cells), 5)] == rows
+    assert not any("best" in each for each in texts(browser, ".card span"))
+
+
+def test_a_parameter_that_there_is_not_is_no_group(capsys):
+    sweep_id = swept()
+    assert cli.status(["--sweep_id", sweep_id, "--html", "report.html", "--by", "modle"]) == 2
+    assert "--by: no parameter 'modle'; did you mean 'model'?" in capsys.readouterr().err
+    assert cli.status(["--sweep_id", sweep_id, "--by", "model"]) == 2
+    assert "--by: it needs --html" in capsys.readouterr().err
+
+
+def test_the_table_is_searched_and_its_rows_open(page):
+    assert cli.status(["--sweep_id", swept_curves(["iris"]), "--html", "report.html"]) == 0
+    browser = page("report.html")
+    search = browser.find_element(By.CSS_SELECTOR, "input[type=search]")
+    assert texts(browser, "output") == ["12 runs"]
+    search.send_keys("FAILED no such")
+    assert column(browser, "rate") == ["2", "2", "2"]
+    assert texts(browser, "output") == ["3 of 3 found, 12 runs in all"]
+    row = browser.find_element(By.CSS_SELECTOR, "#runs tbody tr")
+    row.click()
+    [detail] = texts(browser, "td.detail")
+    for text in ("rate\n0\n2", "train.data", "ValueError: no such matrix", "about to fail", "failed"):
+        assert text.replace("\n", " ") in " ".join(detail.split())
+    row.click()
+    assert texts(browser, "td.detail") == []
+    search.clear()
+    search.send_keys("nothing")
+    assert texts(browser, "#runs tbody tr") == []
+
+
+def test_nan_is_shown_in_the_table(page):
+    assert cli.status(["--sweep_id", swept_curves(["iris"]), "--html", "report.html"]) == 0
+    assert column(page("report.html"), "accuracy").count("nan") == 3
+
+
+def test_damaged_files_are_named_on_the_page(page):
+    sweep_id = swept_curves(["iris"])
+    [file] = Path("dysweep_logs").glob("*/runs/*-0001/wandb/offline-run-*/*.wandb")
+    file.write_bytes(b"X" * 64)
+    assert cli.status(["--sweep_id", sweep_id, "--html", "report.html"]) == 0
+    [problem] = texts(page("report.html"), ".damaged")
+    assert problem == f"{file.absolute()}: it does not begin as W&B's files do"
+
+
+def test_the_runs_of_a_sweep_that_wandb_serves_are_links(page):
+    sweep = Sweep("abc", "online", "team", "study", None, {}, {"method": "grid"}, Space.compile({}).to_json())
+    run = RunStatus("run1", "finished", metrics={"loss": 1.0})
+    Path("report.html").write_text(report(SweepStatus(Path("x"), sweep, None, (run,), ())), encoding="utf-8")
+    [link] = page("report.html").find_elements(By.CSS_SELECTOR, "#runs td a")
+    assert re.fullmatch("https://[^?#]+/team/study/runs/run1", link.get_attribute("href"))
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(29, 35, 42)")])
+def test_the_page_fits_every_width_in_light_and_dark(page, chromium, width, scheme, paper):
+    sweep_id = swept()
+    dysweep_run_resume(sweep_id=sweep_id, function=trains, count=3)
+    assert cli.status(["--sweep_id", sweep_id, "--html", "report.html"]) == 0
+    chosen = [{"name": "prefers-color-scheme", "value": scheme}]
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        browser = page("report.html")
+        widths = (
+            "const page = document.documentElement; return [innerWidth, page.scrollWidth - page.clientWidth]"
+        )
+        assert browser.execute_script(widths) == [width, 0]
+        colour = "return getComputedStyle(document.querySelector('section')).backgroundColor"
+        assert browser.execute_script(colour) == paper
+        text = "return document.querySelector('.plotly-graph-div')._fullLayout.font.color"
+        assert browser.execute_script(text) == {"light": "#1c2530", "dark": "#e4e8ed"}[scheme]
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_ten_thousand_runs_are_drawn_aggregated(page):
+    parameters = {
+        "rate": {"sweep": True, "values": [1, 2]},
+        "lr": {"sweep": True, "distribution": "uniform", "min": 0.0, "max": 1.0},
+    }
+    drawn(
+        parameters,
+        [{"rate": 1 + place % 2, "lr": place / 10_000} for place in range(10_000)],
+        method="random",
+    )
+    assert Path("report.html").stat().st_size < 6_500_000
+    browser = page("report.html")
+    assert len(texts(browser, "#runs tbody tr")) == 200
+    # The odd numbers from 1 to 9,999 are of rate 2; of the even ones up to 9,998 the median is 4,999.
+    assert data(browser, 1, "[...t.median]") == [4999, 5000]
+    assert data(browser, 0, "t.dimensions[0].values.length") == 2000
+    browser.find_element(By.CSS_SELECTOR, "button.more").click()
+    assert len(texts(browser, "#runs tbody tr")) == 400
+    assert texts(browser, "output") == ["400 of 10,000 found, 10,000 runs in all"]

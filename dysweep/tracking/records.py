@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +15,13 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from wandb.proto import wandb_internal_pb2
 
 # LevelDB's log format, https://github.com/google/leveldb/blob/main/doc/log_format.md, after W&B's own header.
-_FILE_HEADER = 7
+# The SDK's reader of it, `wandb.sdk.internal.datastore`, is gone since 0.31; its messages are still there.
+_FILE_HEADER = struct.Struct("<4sHB")
+_OPENING = (b":W&B", 0xBEE1)
 _BLOCK = 1 << 15
 _RECORD_HEADER = struct.Struct("<IHB")  # checksum, length, kind
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_CHECKSUMS = {kind: zlib.crc32(bytes([kind])) for kind in (_FULL, _FIRST, _MIDDLE, _LAST)}
 
 
 def read_records(path: Path) -> Iterator[Any]:
@@ -25,33 +30,61 @@ def read_records(path: Path) -> Iterator[Any]:
     Args:
         path: the file.
     """
+    with suppress(ValueError):
+        for record, _ in records_after(path, 0):
+            yield record
+
+
+def records_after(path: Path, start: int) -> Iterator[tuple[Any, int]]:
+    """Read the records of a `.wandb` file from a place on, each with the place where it ends.
+
+    A record that is not written to its end yet is left for the next time.
+
+    Args:
+        path: the file.
+        start: 0, or where a record has ended.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     with path.open("rb") as file:
-        file.seek(_FILE_HEADER)
-        for content in _contents(file):
+        header = file.read(_FILE_HEADER.size)
+        if len(header) < _FILE_HEADER.size:
+            return
+        if _FILE_HEADER.unpack(header)[:2] != _OPENING:
+            raise ValueError("it does not begin as W&B's files do")
+        file.seek(max(start, _FILE_HEADER.size))
+        for content, end in _contents(file):
             record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
             try:
                 record.ParseFromString(content)
             except DecodeError:
-                return
-            yield record
+                raise ValueError(f"damaged before byte {end}") from None
+            yield record, end
 
 
-def _contents(file: BinaryIO) -> Iterator[bytes]:
+def _contents(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     content = b""
+    at = file.tell()
     while True:
-        left = _BLOCK - file.tell() % _BLOCK
+        left = _BLOCK - at % _BLOCK
         if left < _RECORD_HEADER.size:
-            file.seek(left, 1)
+            at = file.seek(left, 1)
         header = file.read(_RECORD_HEADER.size)
         if len(header) < _RECORD_HEADER.size:
             return
-        _, length, kind = _RECORD_HEADER.unpack(header)
+        checksum, length, kind = _RECORD_HEADER.unpack(header)
         part = file.read(length)
-        if len(part) < length or not _FULL <= kind <= _LAST:
+        if kind not in _CHECKSUMS:
+            raise ValueError(f"damaged at byte {at}")
+        if len(part) < length:
             return
+        if zlib.crc32(part, _CHECKSUMS[kind]) != checksum:
+            raise ValueError(f"damaged at byte {at}")
+        at += len(header) + length
         content = part if kind in (_FULL, _FIRST) else content + part
         if kind in (_FULL, _LAST):
-            yield content
+            yield content, at
 
 
 @dataclass

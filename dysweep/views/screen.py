@@ -64,6 +64,13 @@ def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool
         look: reads it.
         is_over: tells when to stop; when nothing is running or pending any more by default.
     """
+    from dysweep.views.history import LastLogged  # imports wandb
+
+    reader = LastLogged()
+
+    def last_logged(status: SweepStatus) -> Mapping[str, str]:
+        return reader.of(SweepDirectory(status.directory), status.sweep, status.runs)
+
     screen = console()
     before = None
     with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
@@ -73,17 +80,22 @@ def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool
             if over:
                 status = look()  # with what was recorded in between
             if live is not None:
-                live.update(sweep(status), refresh=True)
+                live.update(sweep(status, last_logged(status)), refresh=True)
             elif status.counts != before:  # a file or a pipe gets what is new
-                show(sweep(status))
+                show(sweep(status, last_logged(status)))
             before = status.counts
             if over:
                 return status
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def sweep(status: SweepStatus) -> Group:
-    """Draw a sweep: a bar and counts, then what needs attention, then what is running."""
+def sweep(status: SweepStatus, logged: Mapping[str, str] | None = None) -> Group:
+    """Draw a sweep: a bar and counts, then what needs attention, then what is running.
+
+    Args:
+        status: the sweep.
+        logged: what running runs have logged last.
+    """
     name = str(status.sweep.sweep_configuration.get("name") or "")
     title: list[Cell] = [
         Name(f"sweep {status.sweep.sweep_id}", "bold"),
@@ -96,7 +108,7 @@ def sweep(status: SweepStatus) -> Group:
     parts += _section("needs attention", attention, _attention_row)
     parts += [Words(each, "red") for each in status.damaged]
     running = [run for run in status.runs if run.state == State.RUNNING]
-    parts += _section("running", running, _running_row)
+    parts += _section("running", running, lambda run: _running_row(run, (logged or {}).get(run.run_id, "")))
     parts += _section("SLURM jobs", jobs_of(status.sweep.sweep_id), _job_row)
     return Group(*parts)
 
@@ -202,11 +214,12 @@ def _attention_row(run: RunStatus) -> Sequence[Cell]:
     ]
 
 
-def _running_row(run: RunStatus) -> Sequence[Cell]:
+def _running_row(run: RunStatus, logged: str) -> Sequence[Cell]:
     job = f"job {run.slurm_job_id}" if run.slurm_job_id else ""
     place = f"{run.host} {job}".strip()
+    far = f", {logged}" if logged else ""
     silent = f", silent for {ago(run.sign_of_life)}" if _is_silent(run) else ""
-    return [Name(f"  {run.run_id}"), place, f"since {ago(run.started)}{silent}", short(run.assignment)]
+    return [Name(f"  {run.run_id}"), place, f"since {ago(run.started)}{silent}{far}", short(run.assignment)]
 
 
 def _is_silent(run: RunStatus) -> bool:

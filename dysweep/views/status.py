@@ -168,6 +168,22 @@ class SweepStatus(Results):
             len(self.damaged),
         )
 
+    def history(self, metric: str | None = None) -> Any:
+        """Return what the runs have logged over their steps, as a pandas DataFrame: run_id, step, value.
+
+        It is read from the W&B files beside the runs, without any network. The attempts of a run are joined,
+        with the steps that they have in W&B. What cannot be read is named in a warning.
+
+        Args:
+            metric: a name that was logged, with dots for what is nested; the sweep's own metric by default.
+
+        Raises:
+            ConfigError: no run has logged it, or pandas is not installed.
+        """
+        from dysweep.views.history import history_frame
+
+        return history_frame(SweepDirectory(self.directory), self.sweep, self.runs, metric)
+
     def __repr__(self) -> str:
         sweep = self.sweep
         metric = Metric.of(sweep.sweep_configuration)
