@@ -321,7 +321,7 @@ def test_an_agent_still_speaks_after_a_function_has_turned_off_logging_or_output
     out, err = process.communicate()
     assert process.returncode == 0 and "Traceback" not in err
     assert out.splitlines() == ["here"] * 2
-    assert [line.split()[0] for line in err.splitlines()] == ["1/2", "2/2", "2"]
+    assert [line.split()[0] for line in err.splitlines()] == ["1/2", "2/2", "2", "to"]
 
 
 MODULES = {
