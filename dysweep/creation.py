@@ -121,7 +121,7 @@ def preview(config: ResumableSweepConfig) -> Preview:
         check_installed()
     if size is None and mode == "offline":
         logger.warning(
-            "sweep_configuration.run_cap: missing, so the sweep has no end; --count N ends an agent after N"
+            "sweep_configuration.run_cap: missing, so the sweep never ends; --count N ends an agent after N"
         )
     keys = short_keys(paths_of(config.wandb_keys), definition.base_config, definition.space)
     seen = Preview(definition, points, size, mode, config.allow_eval, keys)

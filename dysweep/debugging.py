@@ -96,7 +96,7 @@ def _assignment(points: Points | None, which: str) -> dict[str, Any]:
     if not which.isdecimal():
         raise ConfigError(f"--debug: {which!r}: without a sweep, give the place of a point, 1 for the first")
     if points is None:
-        raise ConfigError("--debug: only a grid has places before its runs are chosen; give the id of a run")
+        raise ConfigError("--debug: the points of this sweep are chosen while it runs; give the id of a run")
     if int(which) < 1 or (points.size is not None and int(which) > points.size):
         last = "" if points.size is None else f" to {points.size}"
         raise ConfigError(f"--debug: {which} is out of range; the sweep has the points 1{last}")

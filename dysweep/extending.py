@@ -33,7 +33,7 @@ def extend(sweep_id: str, config: ResumableSweepConfig, is_trial: bool = False) 
 
     Raises:
         ConfigError: the settings are wrong, or describe another kind of sweep.
-        NotFoundError: there is no such sweep.
+        NotFoundError: the sweep is not found.
     """
     say_by_default()
     directory = location_of(config).find(sweep_id)
@@ -46,12 +46,15 @@ def extend(sweep_id: str, config: ResumableSweepConfig, is_trial: bool = False) 
     seen = preview(config)
     seen.warn()
     _check_same(sweep, seen.definition.sweep_configuration)
+    if config.run_name not in (None, sweep.run_name):
+        raise ConfigError(
+            f"run_name: the sweep {sweep.sweep_id} has {sweep.run_name!r}, which stays; leave it out"
+        )
     changed = replace(
         sweep,
         base_config=seen.definition.base_config,
         sweep_configuration=seen.definition.sweep_configuration,
         space=seen.definition.space.to_json(),
-        run_name=config.run_name or sweep.run_name,
         wandb_keys=seen.wandb_keys,
     )
     added = _new_points(before, changed, seen) if before.is_grid else _new_draws(directory, before, changed)
@@ -127,7 +130,7 @@ def _new_draws(directory: SweepDirectory, before: Definitions, changed: Sweep) -
     if after.size is not None and (before.size is None or after.size < before.size):
         had = "no end" if before.size is None else before.size
         raise ConfigError(
-            f"sweep_configuration.run_cap: {described.get('run_cap')} is less than there was ({had})"
+            f"sweep_configuration.run_cap: {described.get('run_cap')} is less than before ({had}); give more"
         )
     same = (sweep.base_config, sweep.space, sweep.sweep_configuration) == (
         changed.base_config, changed.space, described

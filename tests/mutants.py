@@ -45,10 +45,10 @@ MUTANTS = [
         "value <= self.target if self.goal",
         "search",
     ),
-    ("agents/results.py", "if is_finished:", "if True:", "search"),
+    ("agents/run_values.py", "if is_finished:", "if True:", "search"),
     ("agents/suggestions.py", "if place in draws:", "if False:", "search"),
     ("directory/extensions.py", "bisect_right([each.first", "len([each.first", "extending"),
-    ("agents/offline.py", "points = points.now(directory)", "pass", "extending"),
+    ("agents/offline.py", "self.points = self.points.now(self.claims_of.directory)", "pass", "extending"),
     (SOURCES, 'self.directory.definition(record["definition"])', "self.directory.sweep", "extending"),
     (
         "extending.py",

@@ -151,7 +151,7 @@ def test_draws_go_on_with_more_runs_or_in_another_space(method, own_folder, caps
     assert "0 runs added: nothing has changed" in capsys.readouterr().err
     write(f"x: {kind % (2.0, 3.0)}", base="x: 0.5", run_cap=6, **words)
     assert extend(sweep_id) == 2
-    assert "run_cap: 6 is less than there was (7)" in capsys.readouterr().err
+    assert "run_cap: 6 is less than before (7)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,13 @@ def test_draws_go_on_with_more_runs_or_in_another_space(method, own_folder, caps
         (SEEDS % "1", {"metric": "{name: loss}"}, "sweep_configuration.metric: the sweep"),
         ("seed: {sweep: true, min: 1, max: 100001}", {}, "100001 are more than 100000"),
         ("seed: {sweep: true, values: [{dy__eval: 'lambda c: 1'}]}", {}, "needs --allow_eval True"),
+        (SEEDS % "1, 2", {"run_name": "x-{seed}"}, "has None, which stays; leave it out"),
         ("seed: {sweep: true}", {}, "sweep_configuration.parameters.seed"),
     ],
 )  # fmt: skip
 def test_what_cannot_extend_a_sweep_is_one_line(sweep, parameters, words, message, capsys):
-    write(parameters, **words)
-    assert extend(sweep) == 2
+    write(parameters, **{word: value for word, value in words.items() if word != "run_name"})
+    assert extend(sweep, *([f"--run_name={words['run_name']}"] if "run_name" in words else [])) == 2
     err = capsys.readouterr().err
     assert message in err and "Traceback" not in err
     assert not list(Path("dysweep_logs").glob("*/sweep.0*"))

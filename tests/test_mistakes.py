@@ -72,7 +72,7 @@ BAD_CONFIGS = {
     ),
     "a scheduler of W&B's": (
         "base_config: {}\nsweep_configuration: {method: custom, parameters: {a: {sweep: true, values: [1]}}}",
-        "sweep_configuration.method: 'custom' is for a scheduler of W&B's",
+        "sweep_configuration.method: 'custom' is for W&B's scheduler",
     ),
     "a distribution in a grid": (
         "base_config: {}\nsweep_configuration: {a: {sweep: true, min: 0.0, max: 1.0}}",

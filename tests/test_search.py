@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -141,7 +142,7 @@ def test_the_preview_shows_the_very_runs_of_a_seed(own_folder, capsys):
 def test_without_run_cap_random_search_has_no_end(own_folder, caplog, capsys):
     configuration = {"method": "random", "parameters": {"model": MODEL}}
     sweep_id = dysweep_run_resume(base_config={}, sweep_configuration=configuration)
-    assert "run_cap: missing, so the sweep has no end; --count N" in caplog.text
+    assert "run_cap: missing, so the sweep never ends; --count N" in caplog.text
     work = {"sweep_id": sweep_id, "function": lambda config, checkpoint_dir: None}
     dysweep_run_resume(**work, count=3)
     dysweep_run_resume(**work, count=2)
@@ -267,6 +268,26 @@ def test_a_failed_run_counts_as_the_worst(own_folder):
     assert last["a"] > 2 * last["b"]
 
 
+def test_a_run_is_named_after_the_parameters_that_it_uses(own_folder):
+    configuration = {"method": "random", "run_cap": 8, "sweep_seed": 1, "parameters": {"model": MODEL}}
+    sweep_id = dysweep_run_resume(
+        base_config={}, sweep_configuration=configuration, run_name="{model} at {b.x:.2f}"
+    )
+    dysweep_run_resume(sweep_id=sweep_id, function=lambda config, checkpoint_dir: None)
+    runs = open_sweep(sweep_id).runs
+    assert {run.name for run in runs if run.assignment["model"] == "a"} == {"a at -"}
+    assert all(
+        run.name == f"b at {run.assignment['b.x']:.2f}" for run in runs if run.assignment["model"] == "b"
+    )
+
+
+def test_another_folder_among_the_runs_does_not_end_a_search(own_folder):
+    directory = sweep_of({"model": MODEL}, run_cap=3)
+    claim = next(agent_of(directory))
+    shutil.copytree(claim.attempt.run.path, directory.runs_path / f"{claim.run_id} copy")
+    assert next(agent_of(directory)).run_id == directory.run_id(2)
+
+
 def test_a_damaged_run_is_named_and_left_out(own_folder, caplog):
     directory = sweep_of({"model": MODEL}, run_cap=4)
     agent = agent_of(directory)
@@ -324,7 +345,7 @@ def test_bayes_without_optuna_says_how_to_get_it(own_folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"method": "custom"}, "sweep_configuration.method: 'custom' is for a scheduler"),
+        ({"method": "custom"}, "sweep_configuration.method: 'custom' is for W&B's scheduler"),
         ({"method": "bayes"}, "sweep_configuration.metric: missing"),
         ({"method": "grid", "sweep_seed": 1}, "sweep_seed: a grid draws nothing"),
         ({"sweep_seed": True}, "sweep_seed: a whole number is needed"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dysweep.agents.results import Results
+from dysweep.agents.run_values import RunValues
 from dysweep.agents.sources import Claim, Claims, Source
 from dysweep.directory.extensions import Definitions
 from dysweep.directory.runs import State
@@ -33,7 +33,7 @@ class DirectoryServer:
         """Return the points that nobody has started."""
         sweep = self.claims.directory.sweep
         metric = Metric.of(sweep.sweep_configuration)
-        results = Results(self.claims.directory, metric, self.claims.max_attempts) if metric else None
+        results = RunValues(self.claims.directory, metric, self.claims.max_attempts) if metric else None
         if sweep.sweep_configuration["method"] != "bayes":
             return FreePoints(self.claims, Definitions.of(self.claims.directory), results)
         from dysweep.agents.suggestions import Suggestions
@@ -63,23 +63,24 @@ class DirectoryServer:
         raise self.claims.directory.unknown(run_id)
 
 
-@dataclass(frozen=True)
+@dataclass
 class FreePoints:
     """The points of a sweep that nobody has started, one after the other.
 
     Args:
         claims_of: claims the sweep's runs.
-        points: the points that there were first.
+        points: the sweep's points, as far as this agent knows.
         results: what the runs have given; None if the sweep has no metric.
     """
 
     claims_of: Claims
     points: Definitions
-    results: Results | None = None
+    results: RunValues | None = None
 
     @property
     def total(self) -> int | None:
-        return self.points.now(self.claims_of.directory).size
+        self.points = self.points.now(self.claims_of.directory)
+        return self.points.size
 
     def left(self) -> int | None:
         total = self.total
@@ -92,14 +93,14 @@ class FreePoints:
         chance is by itself for a while.
         """
         directory = self.claims_of.directory
-        points, started = self.points, directory.run_ids()
+        started = directory.run_ids()
         begin, is_alone = 0, True
         while not self._has_reached_target():
-            points = points.now(directory)
-            index = self._free(points.size, begin, started)
+            total = self.total
+            index = self._free(total, begin, started)
             if index is None:
                 return
-            run_id = self._run_id(index)
+            run_id, points = directory.run_id(index + 1), self.points
             # The lock only tells that another agent is at it; which one gets a point is decided by the rename
             # in start_run.
             with _unless_taken(directory.lock_path) if is_alone else nullcontext(True) as is_free:
@@ -110,7 +111,7 @@ class FreePoints:
                     )
             if claim is None:
                 is_alone, started = False, directory.run_ids()
-                begin = 0 if points.size is None else random.randrange(points.size)
+                begin = 0 if total is None else random.randrange(total)
             else:
                 started.add(run_id)
                 begin = index + 1
@@ -124,12 +125,9 @@ class FreePoints:
     def _free(self, size: int | None, begin: int, started: Collection[str]) -> int | None:
         """Return the first point that is not known to be started, from one on and around."""
         for index in count(begin) if size is None else chain(range(begin, size), range(begin)):
-            if self._run_id(index) not in started:
+            if self.claims_of.directory.run_id(index + 1) not in started:
                 return index
         return None
-
-    def _run_id(self, index: int) -> str:
-        return f"{self.claims_of.directory.sweep.sweep_id}-{index + 1:04d}"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class Extension:
     Args:
         sweep: the sweep as it is defined from then on.
         first: the number of its first run.
-        indices: which points of its grid are new; None for all, and if its points are no grid's.
+        indices: which points of its grid are new; None for all, and if its points are drawn.
     """
 
     sweep: Sweep
@@ -44,7 +44,7 @@ class Definitions:
         """Read them.
 
         Raises:
-            NotFoundError: there is no sweep here.
+            NotFoundError: no sweep is here.
             DirectoryError: one is damaged.
         """
         found = [Extension(directory.sweep)]
@@ -89,7 +89,7 @@ class Definitions:
 
     @cached_property
     def size(self) -> int | None:
-        """The number of points; None if nobody knows, or if there is no end."""
+        """The number of points; None if nobody knows, or if they are endless."""
         return sum(filter(None, self._sizes)) if self.is_grid else self._sizes[-1]
 
     def number(self, index: int) -> int:
@@ -103,7 +103,7 @@ class Definitions:
         number = self.number(index) - 1
         extension, points = self.extensions[number], self._points[number]
         place = index - extension.first + 1 if self.is_grid else index
-        assert points is not None  # what bayes suggests is no point of a definition
+        assert points is not None  # what bayes suggests is not known before
         return points.assignment(place if extension.indices is None else extension.indices[place])
 
     def now(self, directory: SweepDirectory) -> Definitions:

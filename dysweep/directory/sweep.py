@@ -249,10 +249,11 @@ class SweepDirectory:
             NotFoundError: there is no sweep here.
             DirectoryError: the record is damaged, or of another format version.
         """
+        if number in self._definitions:
+            return self._definitions[number]
         path = self.definition_path(number)
         try:
-            if number not in self._definitions:
-                self._definitions[number] = Sweep.from_stored(read_json(path))
+            self._definitions[number] = Sweep.from_stored(read_json(path))
         except FileNotFoundError:
             raise NotFoundError(f"{self.path}: holds no sweep ({path.name} is missing)") from None
         except DirectoryError:
@@ -260,6 +261,15 @@ class SweepDirectory:
         except ValueError as error:
             raise DirectoryError(f"{path}: {error}") from None
         return self._definitions[number]
+
+    def run_id(self, number: int) -> str:
+        """Return the id of the n-th run of a sweep that its directory serves."""
+        return f"{self.sweep.sweep_id}-{number:04d}"
+
+    def number_of(self, run_id: str) -> int | None:
+        """Return which run of a sweep that its directory serves has an id; None for other folders."""
+        number = run_id.removeprefix(f"{self.sweep.sweep_id}-")
+        return int(number) if number.isdecimal() and self.run_id(int(number)) == run_id else None
 
     def run(self, run_id: str) -> RunDirectory:
         """Find a run.

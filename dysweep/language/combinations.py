@@ -15,7 +15,7 @@ from dysweep.language.space import Space
 
 @dataclass(frozen=True)
 class Combinations:
-    """All combinations of values of a space that is no grid, each with the parameters of its branches alone.
+    """All combinations of values of a space that is searched, each with the parameters of its branches alone.
 
     Args:
         space: the space; a parameter with infinitely many values counts as one value.
@@ -105,7 +105,7 @@ def choose(space: Space, value_of: Callable[[Parameter], Any]) -> dict[str, Any]
     """Choose a value for each parameter but the repeats; inside the values of others only where it counts.
 
     Args:
-        space: the space, of a sweep that is no grid.
+        space: the space, of a sweep that draws or searches.
         value_of: gives what W&B would get for the value of a parameter.
     """
     point: dict[str, Any] = {}

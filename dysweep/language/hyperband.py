@@ -92,7 +92,7 @@ class Hyperband:
         return self.bands[place - 1] if place else None
 
     def add(self, logged: Logged, value: Any) -> Logged:
-        """Return what a run has logged with one value more; what is no finite number does not count."""
+        """Return what a run has logged with one value more; only finite numbers count."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return logged
         if isinstance(value, float) and not math.isfinite(value):

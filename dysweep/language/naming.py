@@ -91,12 +91,13 @@ def value_at(tree: Any, path: str) -> Any:
     return tree
 
 
-def named_after(template: str, assignment: Mapping[str, Any]) -> str:
+def named_after(template: str, assignment: Mapping[str, Any], inactive: Collection[str] = ()) -> str:
     """Fill a run name's template.
 
     Args:
         template: text with parameters' names in braces; `{lr:.0e}` formats a number.
         assignment: what the sweep chose.
+        inactive: further parameters, which this run does not use: each becomes `-`.
 
     Returns:
         the name, shortened to 256 characters.
@@ -106,12 +107,15 @@ def named_after(template: str, assignment: Mapping[str, Any]) -> str:
     """
 
     def fill(match: re.Match[str]) -> str:
-        name, _, form = (match[1], "", "") if match[1] in assignment else match[1].rpartition(":")
-        if name not in assignment:
+        known = {*assignment, *inactive}
+        name, _, form = (match[1], "", "") if match[1] in known else match[1].rpartition(":")
+        if name not in known:
             raise ConfigError(f"run_name: {match[1]!r} is not a parameter{closest(match[1], assignment)}")
         # Not Python's whole language of formats: `{z:3000000000}` asks for as many bytes.
         if not _FORMAT.fullmatch(form):
             raise ConfigError(f"run_name: {match[0]}: {form!r} is not a format; use one as .0e, .3f or 04d")
+        if name not in assignment:
+            return "-"
         try:
             return format(assignment[name], form)
         except (ValueError, TypeError) as error:
@@ -142,7 +146,7 @@ def naming(
     change = None if changer is None else _load_changer(changer, allow_eval)
 
     def name_of(assignment: dict[str, Any], tree: dict[str, Any] | None) -> str | None:
-        name = None if template is None else named_after(template, assignment)
+        name = None if template is None else named_after(template, assignment, space.parameters)
         if change is None or tree is None:
             return name
         try:

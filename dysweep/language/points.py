@@ -25,7 +25,7 @@ class Points(Protocol):
 
     @property
     def size(self) -> int | None:
-        """The number of points; None if there is no end."""
+        """The number of points; None if they are endless."""
 
     def assignment(self, index: int) -> dict[str, Any]:
         """Return the assignment of the point with this index, 0 for the first."""
@@ -53,7 +53,7 @@ def points_of(space: Space, sweep_configuration: Mapping[str, Any], sweep_id: st
 
 
 def size_of(space: Space, sweep_configuration: Mapping[str, Any], mode: str) -> int | None:
-    """Return how many runs a sweep has at most; None if nobody knows, or if there is no end.
+    """Return how many runs a sweep has at most; None if nobody knows, or if they are endless.
 
     Args:
         space: the sweep's space.
@@ -139,7 +139,7 @@ class Draws:
     Args:
         space: the sweep's space.
         seed: what is drawn is always the same for the same seed.
-        cap: `run_cap`, how many points; None for no end.
+        cap: `run_cap`, how many points; None for endless ones.
     """
 
     space: Space
@@ -148,7 +148,7 @@ class Draws:
 
     @property
     def size(self) -> int | None:
-        """The number of points; None if there is no end."""
+        """The number of points; None if they are endless."""
         return self.cap
 
     def assignment(self, index: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
         raise ConfigError(f"{root}.run_cap: must be a whole number of at least 1, got {cap!r}")
     if method == "custom" and mode == "offline":
         raise ConfigError(
-            f"{root}.method: 'custom' is for a scheduler of W&B's, and W&B serves this sweep not"
+            f"{root}.method: 'custom' is for W&B's scheduler; without W&B choose grid, random or bayes"
         )
     _check_order(described, mode, root)
     scheduled = method == "custom" or described.get("scheduler") is not None

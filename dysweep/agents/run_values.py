@@ -17,7 +17,7 @@ logger = logging.getLogger("dysweep")
 
 
 @dataclass(frozen=True)
-class RunResult:
+class RunValue:
     """What is known of a run.
 
     Args:
@@ -32,7 +32,7 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Results:
+class RunValues:
     """Reads what the runs have given; one that has finished is read once.
 
     Args:
@@ -44,10 +44,10 @@ class Results:
     directory: SweepDirectory
     metric: Metric
     max_attempts: int
-    _finished: dict[str, RunResult] = field(default_factory=dict)
+    _finished: dict[str, RunValue] = field(default_factory=dict)
     _damaged: set[str] = field(default_factory=set)
 
-    def read(self) -> dict[str, RunResult]:
+    def read(self) -> dict[str, RunValue]:
         """Read all runs that were ever started, by their ids; a damaged one is named and left out."""
         results = {}
         for run_id in sorted(self.directory.run_ids()):
@@ -56,14 +56,14 @@ class Results:
                 results[run_id] = result
         return results
 
-    def has_reached_target(self, results: Mapping[str, RunResult]) -> bool:
+    def has_reached_target(self, results: Mapping[str, RunValue]) -> bool:
         """Return whether a run has reached the metric's target, and say which."""
         reached = [run_id for run_id, each in results.items() if self.metric.is_reached(each.value)]
         if reached:
             say(f"{reached[0]} has reached the metric's target, {self.metric.target}: no new run is started")
         return bool(reached)
 
-    def _read(self, run_id: str) -> RunResult | None:
+    def _read(self, run_id: str) -> RunValue | None:
         run = RunDirectory(self.directory.runs_path / run_id)
         try:
             result, is_finished = self._of(run)
@@ -76,14 +76,14 @@ class Results:
             self._finished[run_id] = result
         return result
 
-    def _of(self, run: RunDirectory) -> tuple[RunResult, bool]:
+    def _of(self, run: RunDirectory) -> tuple[RunValue, bool]:
         assignment = run.record()["assignment"]
         last = run.last_attempt()
         if last is None:
-            return RunResult(assignment, False, None), False
+            return RunValue(assignment, False, None), False
         end = last.end()
         state = last.state() if end is None else end.outcome
         value = None if end is None else self.metric.value_of(state, end.metrics)
         is_interrupted = state in (State.RUNNING, State.PREEMPTED, State.CRASHED)
         is_over = not is_interrupted or last.given_up(state, self.max_attempts)
-        return RunResult(assignment, is_over, value), state is State.FINISHED
+        return RunValue(assignment, is_over, value), state is State.FINISHED
