@@ -21,7 +21,6 @@ from jsonargparse import ArgumentError, ArgumentParser
 from dysweep import __version__
 from dysweep.completion import COMPLETED_BY, SHELLS, SOURCES_OF_IDS
 from dysweep.errors import ConfigError, closest
-from dysweep.files import dump_yaml, parse_yaml
 from dysweep.launch.options import LaunchOptions
 from dysweep.options import Options, ResultsOptions, StatusOptions
 from dysweep.overrides import gathered, override, take_tree_overrides
@@ -41,6 +40,7 @@ from dysweep.settings import (
     settings_of,
     wandb_command,
 )
+from dysweep.yaml_text import dump_yaml, parse_yaml
 
 logger = logging.getLogger("dysweep")
 

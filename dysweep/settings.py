@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from dysweep.errors import ConfigError, closest, misspelt
-from dysweep.files import load_file, parse_yaml
+from dysweep.files import load_file
 from dysweep.text import key_in_a_line
 from dysweep.typed import parse_dictionary_onto_dataclass
+from dysweep.yaml_text import parse_yaml
 
 T = TypeVar("T")
 TREES = ("base_config", "sweep_configuration")

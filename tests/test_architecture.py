@@ -25,6 +25,7 @@ LAYERS = [
     ["settings"],
     ["typed", "current"],
     ["files", "log"],
+    ["yaml_text"],
     ["text"],
     ["limits"],
     ["errors"],

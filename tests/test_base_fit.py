@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dysweep import cli, dysweep_run_resume, open_sweep
-from dysweep.files import dump_yaml
+from dysweep.yaml_text import dump_yaml
 
 BASE = """
 base_config:

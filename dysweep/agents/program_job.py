@@ -22,9 +22,10 @@ from dysweep.agents.sources import Claim
 from dysweep.current import environment_of
 from dysweep.directory.runs import RunDirectory
 from dysweep.errors import ConfigError, DirectoryError, Preempted, ProgramError, closest
-from dysweep.files import dump_yaml, replace_json, write_in_place, writing
+from dysweep.files import replace_json, write_in_place, writing
 from dysweep.language.space import Space
 from dysweep.tracking.programs import ProgramRun
+from dysweep.yaml_text import dump_yaml
 
 _TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
 _TEXTS = (
