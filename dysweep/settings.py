@@ -367,9 +367,9 @@ def _refuse_other_keys(settings: dict[Any, Any], path: str, known: Collection[st
         return
     if isinstance(settings.get("parameters"), dict) and "sweep_configuration" not in settings:
         raise ConfigError(
-            f"{path}: this is a sweep configuration of W&B; put all of it below `sweep_configuration:`, with "
-            "`sweep: true` in each parameter to sweep, and beside it `base_config:`, the tree that every run "
-            f"starts from (or give both as files: --sweep_configuration {path} --base_config FILE)"
+            f"{path}: this is a sweep file of W&B; dysweep_create --from_wandb {path} prints settings for it "
+            "(or put `sweep: true` in each parameter, and give it as --sweep_configuration, beside "
+            "--base_config, the tree that every run starts from)"
         )
     swept = [key for key in others if isinstance(settings[key], dict) and "sweep" in settings[key]]
     if swept:

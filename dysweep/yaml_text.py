@@ -143,9 +143,10 @@ def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text_node)
 
 
-def dump_yaml(tree: Any) -> str:
-    """Write a tree as YAML that `parse_yaml` reads as the same tree."""
-    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def dump_yaml(tree: Any, is_compact: bool = False) -> str:
+    """Write a tree as YAML that `parse_yaml` reads as the same tree; compact with short lists in one line."""
+    style = None if is_compact else False
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=style)
 
 
 def _loaded(text: str) -> Any:

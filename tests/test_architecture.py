@@ -13,7 +13,7 @@ LAYERS = [
     ["cli"],
     ["commands"],
     ["arguments", "parallel"],
-    ["debugging", "extending", "launch"],
+    ["debugging", "extending", "launch", "migrating"],
     ["completion", "creation", "options", "overrides"],
     ["agents"],
     ["views"],
