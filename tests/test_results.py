@@ -459,7 +459,9 @@ def test_two_parameters_that_matter_only_together_are_the_strongest_interaction(
     one, other, share = found.strongest
     assert {one, other} == {"x", "y"} and share == pytest.approx(1, abs=0.15)
     assert found.parameters["parameter"].iloc[-1] == "colour"
-    caption = f"the strongest interaction: {one} and {other} explain {share:.0%} only together"
+    caption = (
+        f"the strongest interaction: {one} and {other} explain {share:.0%} of the variance only together"
+    )
     for form in ("text", "markdown"):
         out = shown(capsys, "--sweep_id", product, "--importance", "--format", form)
         assert caption.replace("_", "\\_") in out

@@ -18,7 +18,7 @@ from dysweep.text import counted
 
 _FOLDS = 5
 _TREES = 100
-_SHUFFLED_ROWS = 2_000
+_SHUFFLED_ROWS = 1_000
 _FEWEST_SHUFFLES, _MOST_SHUFFLES = 2, 30
 _MOST_PAIRED = 5
 _LEAST_INTERACTION = 0.05
@@ -76,7 +76,9 @@ class Importance:
         if self.strongest is None:
             return "no two parameters interact by clearly more than chance"
         one, other, share = self.strongest
-        return f"the strongest interaction: {one} and {other} explain {share:.0%} only together"
+        return (
+            f"the strongest interaction: {one} and {other} explain {share:.0%} of the variance only together"
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -150,9 +152,9 @@ def _both_vary(frame: Any, pair: tuple[str, str]) -> bool:
 
 
 def _inputs(column: Any) -> Any:
-    """Return a parameter as the forest sees it: a number, NaN where there is none, or a column a category."""
-    if pandas.api.types.is_numeric_dtype(column):
-        return column.astype("Float64").to_numpy(dtype=float, na_value=numpy.nan)[:, None]
+    """Return a parameter as the forest sees it: numbers by rank (NaN: none), a column for each category."""
+    if pandas.api.types.is_numeric_dtype(column):  # a tree sees no more, and infinity has a rank
+        return column.rank(method="dense").to_numpy(dtype=float, na_value=numpy.nan)[:, None]
     return pandas.get_dummies(column).to_numpy(dtype=float)
 
 
@@ -186,16 +188,19 @@ class _Forest:
         It is what remains of a prediction without what each of the two does alone, so it is 0 for a sum,
         also where their values go together in the runs.
         """
-        if not pairs:
-            return []
-        changes = []
+        changes: dict[tuple[tuple[str, ...], bytes], Mapping[str, Any]] = {}
+        parts = []
         for pair in pairs:
             both = having[pair[0]] & having[pair[1]]
-            one, other = ({name: self._orders(name, both)} for name in pair)
-            changes += [one, other, one | other]
-        shuffled = self._shuffled(changes).reshape(len(pairs), 3, -1, len(self.values))
-        together = self.predicted - shuffled[:, 0] - shuffled[:, 1] + shuffled[:, 2]
-        return list(together.mean(axis=1) @ (self.values - self.values.mean()) / len(self.values))
+            parts.append([(names, both.tobytes()) for names in (pair[:1], pair[1:], pair)])
+            for key in parts[-1]:
+                changes.setdefault(key, {name: self._orders(name, both) for name in key[0]})
+        shuffled = dict(zip(changes, self._shuffled([*changes.values()]), strict=True))
+        distance = self.values - self.values.mean()
+        together = [
+            self.predicted - shuffled[one] - shuffled[other] + shuffled[two] for one, other, two in parts
+        ]
+        return [float((each * distance).mean()) for each in together]
 
     def _orders(self, name: str, having: Any) -> Any:
         """Return orders of the runs in which only those that have a parameter have changed their places."""
@@ -209,6 +214,8 @@ class _Forest:
 
     def _shuffled(self, changes: Sequence[Mapping[str, Any]]) -> Any:
         """Predict with some parameters in other orders, all at once, as each call takes a while."""
+        if not changes:
+            return []
         tables = []
         for change in changes:
             shape = next(iter(change.values())).shape
@@ -255,6 +262,8 @@ def _in_quarters(trials: Trials, name: str) -> Trials:
     column = trials.frame[name]
     if not pandas.api.types.is_numeric_dtype(column) or column.nunique() <= _MOST_VALUES:
         return trials
-    cut = pandas.qcut(column.astype(float), _QUARTILES, duplicates="drop")
-    texts = {part: f"{part.left:.4g} to {part.right:.4g}" for part in cut.cat.categories}
+    cut, edges = pandas.qcut(column.astype(float), _QUARTILES, duplicates="drop", retbins=True)
+    # Not the intervals' own bounds: the first begins a bit below the smallest number.
+    bounds = zip(edges[:-1], edges[1:], strict=True)
+    texts = [f"{low:.4g} to {high:.4g}" for low, high in bounds]
     return replace(trials, frame=trials.frame.assign(**{name: cut.cat.rename_categories(texts)}))
