@@ -351,9 +351,9 @@ def agent_command(
     )
 
 
-def status_command(config: ResumableSweepConfig) -> str:
-    """Return the command that shows the runs of a sweep, ready to be pasted."""
-    words = ["dysweep_status", "--sweep_id", (config.sweep_id or "").rpartition("/")[2], "--runs"]
+def showing_command(config: ResumableSweepConfig, script: str, *more: str) -> str:
+    """Return a command that shows something of a sweep, ready to be pasted."""
+    words = [script, "--sweep_id", (config.sweep_id or "").rpartition("/")[2], *more]
     for name in ("default_root_dir", "custom_checkpoint_dir"):
         value = getattr(config, name)
         words += [f"--{name}", value] if value != getattr(ResumableSweepConfig(), name) else []

@@ -16,7 +16,7 @@ from dysweep.arguments import (
     agent_command,
     commented,
     launched_command,
-    status_command,
+    showing_command,
 )
 from dysweep.creation import create_and_describe, location_of, preview
 from dysweep.debugging import debug
@@ -348,6 +348,8 @@ def run_resume(options: Options, additional: list[str], settings: dict[str, Any]
     quick = config.count is not None and finished and not others and len(directory.run_ids()) > _FEW_RUNS
     if config.rerun_id is None and not quick:
         status = read_status(directory, config.max_attempts, details=False)
-        for line in ending(status, outcomes, config.max_attempts, command, status_command(config)):
+        runs = showing_command(config, "dysweep_status", "--runs")
+        compared = showing_command(config, "dysweep_results")
+        for line in ending(status, outcomes, config.max_attempts, command, runs, compared):
             say(line)
     return 1 if others else 0
