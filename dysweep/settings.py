@@ -148,7 +148,8 @@ class ResumableSweepConfig:
     )
     wandb_config: Literal["tree"] | None = setting(
         None,
-        "tree: the config of a W&B run has the keys of the whole tree, besides the assignment and dy_config",
+        "tree: the config of a W&B run has the keys of the whole tree, besides the assignment and dy_config; "
+        "for a function without `config` it always has",
         RUN,
     )
     sweep_id: str | None = setting(

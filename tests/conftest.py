@@ -39,6 +39,7 @@ hypothesis.settings.load_profile("busy")
 MARK_OF_FIXTURE = {"start": "processes", "server": "online", "servers": "online", "browser": "browser"}
 MARK_OF_MODULE = {
     "test_chaos": "processes",
+    "test_cookbook": "processes",
     "test_crash_points": "processes",
     "test_ends": "processes",
     "test_hosts": "root",
