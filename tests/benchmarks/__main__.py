@@ -13,7 +13,10 @@ from pathlib import Path
 from tests.benchmarks import table
 from tests.benchmarks.ruler import Plan, become_subreaper
 
-NAMES = ("resolve", "offline", "disk", "claim", "views")
+NAMES = (
+    "imports", "resolve", "creation", "disk", "claim", "views", "memory", "offline", "latency", "agents",
+    "online",
+)  # fmt: skip
 
 
 def main() -> int:

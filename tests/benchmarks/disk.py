@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests.benchmarks import baseline
 from tests.benchmarks.ruler import Plan, Row, calls, fsyncs, inodes, program, run
@@ -19,14 +18,12 @@ def measure(plan: Plan) -> Iterator[Row]:
     run(program("bare_loop", few, "lean"), folder=bare)
     [first] = (path / "runs").iterdir()
     [bare_run] = (bare / "wandb").glob("offline-run-*")
+    left, bare_left = inodes(first) + 1, inodes(bare_run) + 1
+    yield Row("files, folders and links that a run leaves", "", left, "bare wandb run", bare_left)
     yield Row(
-        "files a run leaves, beyond W&B's", "files", _files(first) - _files(first / "wandb"),
+        "files, folders and links that a run leaves beyond those of a bare one", "", left - bare_left,
         baseline=plan.baseline(baseline.FILES), goal=plan.goal(10),
-        note="regular files and links outside of its `wandb/`",
     )  # fmt: skip
-    yield Row(
-        "files, folders and links a run leaves", "", inodes(first) + 1, "bare wandb run", inodes(bare_run) + 1
-    )
     added = [_added(plan, agent, few, many), _added(plan, None, few, many)]
     if added[0] is None or added[1] is None:
         return
@@ -36,10 +33,6 @@ def measure(plan: Plan) -> Iterator[Row]:
         baseline=plan.baseline(baseline.FSYNCS), goal=plan.goal(7),
     )  # fmt: skip
     yield Row("file operations of a run", "", operations, "bare wandb run", bare_operations)
-
-
-def _files(folder: Path) -> int:
-    return sum(not each.is_dir() or each.is_symlink() for each in folder.rglob("*"))
 
 
 def _added(plan: Plan, ours: object, few: int, many: int) -> tuple[float, float] | None:

@@ -22,11 +22,11 @@ def config_of(parameters: dict[str, Any], base: dict[str, Any]) -> str:
     return json.dumps({"project": "speed", "base_config": base, "sweep_configuration": parameters})
 
 
-def create(folder: Path, points: int) -> tuple[str, Path]:
+def create(folder: Path, points: int, **more: str) -> tuple[str, Path]:
     """Create a sweep over a grid of some points, by the command; return its id and its directory."""
     swept = {"number": {"sweep": True, "min": 0, "max": points - 1}}
     (folder / "config.yaml").write_text(config_of(swept, BASE))
-    run(dysweep("create", "-c", "config.yaml"), folder=folder)
+    run(dysweep("create", "-c", "config.yaml"), folder=folder, **more)
     [path] = (folder / "dysweep_logs").glob("checkpoints-*")
     return path.name.removeprefix("checkpoints-"), path
 
@@ -37,7 +37,7 @@ def agent(sweep_id: str, *words: object, function: str = "nothing") -> list[str]
 
 
 def with_finished_runs(folder: Path, finished: int, points: int) -> tuple[str, Path]:
-    """Make a sweep with runs that have finished: one is executed, the others get its records with other values.
+    """Make a sweep with runs that have finished: one is executed, the others get its records.
 
     Args:
         folder: where; the working directory of the commands.
