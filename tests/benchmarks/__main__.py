@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import tempfile
 import time
@@ -34,23 +33,23 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="a folder on the disk to measure")
     given = parser.parse_args()
     become_subreaper()
-    rows = []
-    with tempfile.TemporaryDirectory(dir=given.folder, ignore_cleanup_errors=True) as folder:
-        plan = Plan(1 if given.quick else given.rounds, given.quick, Path(folder))
+    rows, warnings = [], []
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        plan = Plan(1 if given.quick else given.rounds, given.quick, Path(folder), warnings)
         about = table.machine(plan)
-        if about["load"] > os.cpu_count() / 2 and not given.quick:
-            plan.warn(f"load {about['load']}: wall times are of a busy machine; CPU and counts hold")
-        for name in given.only or NAMES:
-            begun = time.monotonic()
+    if about["load"] > about["cores"] / 2 and not given.quick:
+        plan.warn(f"load {about['load']}: wall times are of a busy machine; CPU and counts hold")
+    for name in given.only or NAMES:
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            plan = Plan(plan.rounds, plan.quick, Path(folder), warnings)
             found = list(importlib.import_module(f"tests.benchmarks.{name}").measure(plan))
-            rows += [(name, row) for row in found]
-            print(
-                f"{name}: {len(found)} rows in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True
-            )
+        rows += [(name, row) for row in found]
+        print(f"{name}: {len(found)} rows in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     measured = [row for _, row in rows]
     print("\n".join(table.lines(measured)))
     if given.json is not None:
-        given.json.write_text(table.as_json(rows, about, plan.warnings))
+        given.json.write_text(table.as_json(rows, about, warnings))
     if given.write is not None:
         table.write(given.write, measured, about)
     return 0

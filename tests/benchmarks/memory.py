@@ -27,7 +27,8 @@ def measure(plan: Plan) -> Iterator[Row]:
 
     found = plan.in_turn({"ours": ours, "bare": bare})
     yield Row(
-        "memory of an agent, all processes", "MB", median(found["ours"]), "bare wandb loop", median(found["bare"]),
+        "memory of an agent, all processes", "MB", median(found["ours"]),
+        "bare wandb loop", median(found["bare"]),
         baseline=plan.baseline(baseline.MEMORY), goal=plan.goal(1.05, "peer"),
     )  # fmt: skip
 

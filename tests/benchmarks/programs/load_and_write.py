@@ -1,4 +1,4 @@
-"""The least that creating a sweep costs: load YAML with the C loader, write JSON: `load_and_write.py FILE`."""
+"""The least that creating costs: load YAML with the C loader, write JSON: `load_and_write.py FILE`."""
 
 import json
 import sys
