@@ -16,7 +16,7 @@ from dysweep.arguments import (
     agent_command,
     commented,
     launched_command,
-    status_command,
+    showing_command,
 )
 from dysweep.creation import create_and_describe, location_of, preview
 from dysweep.debugging import debug
@@ -31,6 +31,7 @@ from dysweep.launch.start import are_left, warn_of_other_versions
 from dysweep.launch.start import launch as launch_agents
 from dysweep.launch.start import stop as stop_agents
 from dysweep.log import say
+from dysweep.migrating import from_wandb
 from dysweep.options import Options, ResultsOptions, StatusOptions
 from dysweep.settings import ResumableSweepConfig, read_settings, wandb_command
 from dysweep.text import short_path
@@ -48,6 +49,14 @@ _FEW_RUNS = 200
 
 def create(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
     config = read_settings(None, settings)
+    if options.from_wandb is not None:
+        for name in ("dry_run", "extend", "print_config"):
+            if getattr(options, name):
+                raise ConfigError(
+                    f"--{name}: not with --from_wandb; save what it prints, and give that as -c"
+                )
+        print(from_wandb(options.from_wandb, settings), end="")
+        return 0
     if options.print_config:
         print(commented(settings), end="")
         return 0
@@ -339,6 +348,8 @@ def run_resume(options: Options, additional: list[str], settings: dict[str, Any]
     quick = config.count is not None and finished and not others and len(directory.run_ids()) > _FEW_RUNS
     if config.rerun_id is None and not quick:
         status = read_status(directory, config.max_attempts, details=False)
-        for line in ending(status, outcomes, config.max_attempts, command, status_command(config)):
+        runs = showing_command(config, "dysweep_status", "--runs")
+        compared = showing_command(config, "dysweep_results")
+        for line in ending(status, outcomes, config.max_attempts, command, runs, compared):
             say(line)
     return 1 if others else 0

@@ -46,6 +46,7 @@ MARK_OF_MODULE = {
     "test_interrupted_programs": "online",
     "test_isolated": "processes",
     "test_lightning": "torch",
+    "test_migration": "processes",
     "test_online": "online",
     "test_processes": "processes",
     "test_programs": "processes",

@@ -78,8 +78,8 @@ def test_the_quickstart_finishes_all_its_runs_and_says_where(start, tmp_path):
     lines = err.splitlines()
     place, sweep_id = directory(root=tmp_path / "logs").path, directory(root=tmp_path / "logs").sweep.sweep_id
     assert lines[-3] == f"48 runs finished; results in {place}"
-    see = f"dysweep_status --sweep_id {sweep_id} --runs --default_root_dir {tmp_path / 'logs'}"
-    assert lines[-1] == f"  to see all   {see}"
+    compare = f"dysweep_results --sweep_id {sweep_id} --default_root_dir {tmp_path / 'logs'}"
+    assert lines[-1] == f"  to compare   {compare}"
     assert [line.split()[0] for line in lines if " finished " in line and "/48" in line] == [
         f"{place}/48" for place in range(1, 49)
     ]
@@ -233,12 +233,14 @@ def test_a_function_that_swallows_the_signal_can_ask_for_it(start, tmp_path):
         "import dysweep\n"
         "def main(config, checkpoint_dir):\n"
         "    assert not dysweep.preempted()\n"
-        "    (checkpoint_dir / 'started').touch()\n"
-        "    while not dysweep.preempted():\n"
-        "        try:\n"
+        "    try:\n"
+        "        (checkpoint_dir / 'started').touch()\n"
+        "        while not dysweep.preempted():\n"
         "            time.sleep(0.01)\n"
-        "        except BaseException:\n"
-        "            pass\n"
+        "    except BaseException:\n"
+        "        pass\n"
+        "    while not dysweep.preempted():\n"
+        "        time.sleep(0.01)\n"
         "    (checkpoint_dir / 'asked').touch()\n"
     )
     work = ["--package", "polling", "--function", "main"]

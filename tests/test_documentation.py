@@ -225,4 +225,4 @@ def test_the_quickstart_output_is_of_the_quickstart():
     assert re.match(
         r"  best so far  accuracy 0\.9811  \w{8}-0027  model=softmax, seed=0, dataset=wine, ", best
     )
-    assert re.fullmatch(r"  to see all   dysweep_status --sweep_id \w{8} --runs", see)
+    assert re.fullmatch(r"  to compare   dysweep_results --sweep_id \w{8}", see)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -463,6 +464,85 @@ def test_the_page_fits_every_width_in_light_and_dark(page, chromium, width, sche
     finally:
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def multiplied(seeds=5):
+    """Write the page of a sweep whose loss is x * y, whatever the colour, with repeats."""
+    axes = {"x": [-1, 0, 1], "y": [-1, 1], "colour": ["red", "<b>"]}
+    space = Space.compile(
+        {name: {"sweep": True, "values": values} for name, values in axes.items()}
+        | {"seed": {"sweep": True, "sweep_repeats": seeds}}
+    )
+    sweep = Sweep("abc", "offline", None, "study", None, {}, {"method": "grid"}, space.to_json())
+    runs = [
+        RunStatus(
+            f"run{number}",
+            "finished",
+            assignment={"x": x, "y": y, "colour": colour, "seed": seed},
+            metrics={"loss": x * y + (number * 7919 % 13 - 6) / 1000},
+        )
+        for number, (x, y, colour, seed) in enumerate(product(*axes.values(), range(seeds)))
+    ]
+    status = SweepStatus(Path("checkpoints-abc"), sweep, None, tuple(runs), ())
+    Path("report.html").write_text(report(status), encoding="utf-8")
+
+
+def importance_of(browser, title="Importance for loss"):
+    [section] = [
+        each
+        for each in browser.find_elements(By.TAG_NAME, "section")
+        if [head.text for head in each.find_elements(By.TAG_NAME, "h2")] == [title]
+    ]
+    charts = browser.execute_script(
+        "return [...arguments[0].querySelectorAll('.plotly-graph-div')].map(d => d._fullData.map("
+        "t => [t.type, [...t.x], [...t.y]]))",
+        section,
+    )
+    return [each.text for each in section.find_elements(By.CSS_SELECTOR, "p")], *charts
+
+
+def test_the_importance_of_the_parameters_is_a_chart_with_the_strongest_interaction(page):
+    pytest.importorskip("sklearn")
+    multiplied()
+    browser = page("report.html")
+    (note, strongest), [[kind, shares, names]], effects = importance_of(browser)
+    # With y in -1 and 1, nothing of x * y is left without either.
+    assert kind == "bar" and set(names[1:]) == {"x", "y"} and names[0] == "colour"  # drawn from below
+    assert min(shares[1:]) > 0.7 and abs(shares[0]) < 0.05
+    assert re.fullmatch(
+        r"The strongest interaction: (x and y|y and x) explain \d+% of the variance only together\.",
+        strongest,
+    )
+    assert "drawn at random" not in note
+    means = dict(zip([*reversed(names)], effects, strict=True))
+    assert means["x"][1] == ["-1", "0", "1"] and means["x"][2] == pytest.approx([0, 0, 0], abs=0.01)
+    assert means["y"][1] == ["-1", "1"] and len(means) == 3
+    titles = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "svg .annotation-text")]
+    assert "x" in titles and not browser.find_elements(By.CSS_SELECTOR, "svg b")
+    assert [each for each in browser.get_log("browser") if each["level"] == "SEVERE"] == []
+
+
+def test_the_importance_of_many_runs_is_that_of_a_sample(page):
+    pytest.importorskip("sklearn")
+    multiplied(seeds=40)  # 480 runs
+    (note, strongest), [[_, shares, names]], _ = importance_of(page("report.html"))
+    assert "in 400 of 480 runs, drawn at random." in note
+    assert names[0] == "colour" and min(shares[1:]) > 0.8 and "x" in strongest
+
+
+def test_few_runs_say_nothing_of_importance(page):
+    drawn({"lr": {"sweep": True, "values": list(range(9))}}, [{"lr": lr} for lr in range(9)])
+    assert not [each for each in texts(page("report.html"), "h2") if "Importance" in each]
+
+
+def test_without_scikit_learn_the_page_names_the_extra(page):
+    sweep_id = swept(parameters={"lr": {"sweep": True, "values": list(range(12))}})
+    dysweep_run_resume(sweep_id=sweep_id, function=trains, raise_errors=False)
+    code = "import sys; sys.modules['sklearn'] = None; from dysweep import cli; sys.exit(cli.status())"
+    command = [sys.executable, "-c", code, "--sweep_id", sweep_id, "--html", "report.html"]
+    subprocess.run(command, check=True)
+    (line,), *charts = importance_of(page("report.html"))
+    assert line == 'The importance of the parameters needs pip install "dysweep[results]".' and charts == []
 
 
 def test_ten_thousand_runs_are_drawn_aggregated(page):

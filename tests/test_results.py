@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -425,9 +426,76 @@ def test_a_parameter_without_effect_is_the_least_important(capsys):
     assert effects["model", "net"] - effects["model", "knn"] == pytest.approx(0.5, abs=0.05)
     out = lines(shown(capsys, "--sweep_id", sweep_id, "--importance"))
     assert [row[0] for row in out[1:4]] == ["lr", "model", "colour"]
-    ranks, values = json.loads(shown(capsys, "--sweep_id", sweep_id, "--importance", "--format", "json"))
+    written = shown(capsys, "--sweep_id", sweep_id, "--importance", "--format", "json")
+    ranks, values, pairs = json.loads(written)
     assert [row["parameter"] for row in ranks["rows"]] == ["lr", "model", "colour"]
     assert [row["value"] for row in values["rows"][:3]] == ["1", "2", "3"]
+    # lr and model only add up.
+    assert found.strongest is None and abs(found.interactions["interaction"]).max() < 0.02
+    assert pairs["caption"] == "no two parameters interact by clearly more than chance"
+    assert len(pairs["rows"]) == 3 and set(pairs["rows"][0]) == {"parameter", "other", "interaction", "std"}
+    only_lr = ["--where", "model=net", "--where", "colour=red", "--where", "lr>0"]
+    assert "it needs 10 runs" in refused(capsys, "--sweep_id", sweep_id, "--importance", *only_lr)
+
+
+def measured(x, y, metric, others=("red", "green")):
+    """Return a sweep of x, y and a colour that does nothing, with five seeds, with a made-up metric."""
+    lists = {"x": x, "y": y, "colour": others}
+    parameters = {name: {"sweep": True, "values": list(values)} for name, values in lists.items()}
+    sweep_id = created({**parameters, "seed": {"sweep": True, "sweep_repeats": 5}})
+    combinations = itertools.product(x, y, others, range(5))
+    for number, (its_x, its_y, colour, seed) in enumerate(combinations, start=1):
+        assignment = {"x": its_x, "y": its_y, "colour": colour, "seed": seed}
+        noise = ((number * 7919) % 13 - 6) / 100
+        record(sweep_id, number, assignment, {"accuracy": metric(its_x, its_y) + noise})
+    return sweep_id
+
+
+def test_two_parameters_that_matter_only_together_are_the_strongest_interaction(capsys):
+    # Of x * y, both centred, the whole variance is the interaction; of (x + 2) * (y + 2) it is
+    # 2/3 * 2/3 beside the main effects 4 * 2/3 of each: 1/13 of all.
+    product = measured([-1, 0, 1], [-1, 0, 1], lambda x, y: x * y)
+    found = dysweep.open_sweep(product).importance()
+    one, other, share = found.strongest
+    assert {one, other} == {"x", "y"} and share == pytest.approx(1, abs=0.15)
+    assert found.parameters["parameter"].iloc[-1] == "colour"
+    caption = (
+        f"the strongest interaction: {one} and {other} explain {share:.0%} of the variance only together"
+    )
+    for form in ("text", "markdown"):
+        out = shown(capsys, "--sweep_id", product, "--importance", "--format", form)
+        assert caption.replace("_", "\\_") in out
+    out = shown(capsys, "--sweep_id", product, "--importance", "--format", "csv")
+    *_, pairs = out.split("\n\n")
+    first, *others = csv.DictReader(io.StringIO(pairs))
+    assert {first["parameter"], first["other"]} == {"x", "y"} and float(first["interaction"]) > 0.8
+    assert all(abs(float(each["interaction"])) < 0.05 for each in others) and len(others) == 2
+
+    shifted = measured([-1, 0, 1], [-1, 0, 1], lambda x, y: (x + 2) * (y + 2))
+    one, other, share = dysweep.open_sweep(shifted).importance().strongest
+    assert {one, other} == {"x", "y"} and share == pytest.approx(1 / 13, abs=0.03)
+
+
+def test_what_only_adds_up_and_a_single_parameter_have_no_interaction(capsys):
+    summed = measured(["knn", "tree", "net"], ["wine", "iris"], lambda x, y: len(x) + (y == "wine"))
+    found = dysweep.open_sweep(summed).importance()
+    assert found.strongest is None and found.explained > 0.9
+    assert found.parameters["parameter"].iloc[-1] == "colour"
+    assert "no two parameters interact" in shown(capsys, "--sweep_id", summed, "--importance")
+    alone = measured([1, 2, 3], [0], lambda x, y: x, ["red"])
+    assert "interact" not in shown(capsys, "--sweep_id", alone, "--importance")
+
+
+def test_a_parameter_and_the_choice_that_it_is_in_are_no_interaction():
+    depth = {"sweep": True, "values": [1, 2, 3, 4]}
+    model = {"sweep": True, "sweep_alias": ["tree", "knn"], "values": [{"depth": depth}, {}]}
+    sweep_id = created({"model": model, "seed": {"sweep": True, "sweep_repeats": 5}}, base={"model": {}})
+    for number in range(25):
+        chosen = ["tree, depth=1", "tree, depth=2", "tree, depth=3", "tree, depth=4", "knn"][number % 5]
+        value = 0 if chosen == "knn" else int(chosen[-1])
+        record(sweep_id, number, {"model": chosen, "seed": number // 5}, {"accuracy": value})
+    found = dysweep.open_sweep(sweep_id).importance()
+    assert found.interactions.empty and found.strongest is None
 
 
 def test_a_conditional_parameter_does_not_get_the_importance_of_the_choice_that_it_is_in():

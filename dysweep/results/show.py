@@ -16,6 +16,8 @@ from dysweep.results.rendering import (
 )
 from dysweep.results.trials import Trials
 
+_MOST_INTERACTIONS = 3
+
 
 def best_run(trials: Trials) -> str:
     """Return the id of the best run.
@@ -99,3 +101,8 @@ def _importance(trials: Trials) -> Iterator[Table]:
     yield frame_as_table(
         effects, f"mean {trials.metric} by value; effect: its distance from that of all runs", numeric=3
     )
+    if found.interaction:
+        pairs = found.interactions.head(_MOST_INTERACTIONS)
+        pairs = pairs.assign(interaction=pairs["interaction"].round(4), std=pairs["std"].round(4))
+        meaning = "interaction: the share of the metric's variance that two parameters explain only together"
+        yield frame_as_table(pairs, found.interaction, [meaning], numeric=2)

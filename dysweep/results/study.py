@@ -11,6 +11,8 @@ from dysweep.language.metric import Metric
 from dysweep.language.parameter import Parameter
 
 _MOST_NAMED = 20
+FEWEST_RUNS = 10
+"""What the importance of parameters needs."""
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from typing import Any
 from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import DirectoryError
-from dysweep.files import dump_yaml, read_json, write_in_place, writing
+from dysweep.files import read_json, write_in_place, writing
 from dysweep.language.hyperband import StoppedEarly
 from dysweep.language.wandb_rules import OF_ONE_RUN
 from dysweep.tracking.metrics import numbers, other_kinds
 from dysweep.tracking.records import WrittenRun, read_run
 from dysweep.tracking.runs import TrackedRun, shown_beside
+from dysweep.yaml_text import dump_yaml
 
 logger = logging.getLogger("dysweep")
 

@@ -31,7 +31,7 @@ def executed(outcomes: Mapping[str, int], stopped_early: int) -> str:
 
 
 def ending(
-    status: SweepStatus, outcomes: Mapping[str, int], max_attempts: int, agent: str, runs: str
+    status: SweepStatus, outcomes: Mapping[str, int], max_attempts: int, agent: str, runs: str, results: str
 ) -> list[str]:
     """Return lines about the whole sweep, other agents' runs included.
 
@@ -41,6 +41,7 @@ def ending(
         max_attempts: how often a run may fail or crash before it is given up.
         agent: the command that starts such an agent.
         runs: the command that shows the sweep's runs.
+        results: the command that compares them by the metric.
     """
     given_up = Counter(run.state for run in status.runs if run.set_aside)
     resumable = any(run.state in RESUMABLE and not run.set_aside for run in status.runs)
@@ -55,9 +56,9 @@ def ending(
     rows = []
     if given_up or status.counts != outcomes:
         rows.append(("whole sweep", _whole(status.counts, sum(given_up.values()), max_attempts)))
-    if best := _best(status):
-        rows.append(("best so far", best))
-    rows += commands or [("to see all", runs)]
+    best = _best(status)
+    rows += [("best so far", best)] if best else []
+    rows += commands or [("to compare", results) if best else ("to see all", runs)]
     return [*status.damaged, *(f"  {label:{_LABEL_WIDTH}}  {text}" for label, text in rows)]
 
 

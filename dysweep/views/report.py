@@ -20,6 +20,7 @@ from dysweep.views.history import Histories, read_histories
 from dysweep.views.page.attempts import time_line
 from dysweep.views.page.best import best_of_groups, comparable_by, ranked, table_of_best
 from dysweep.views.page.curves import MOST_CHOICES, MOST_GREY, learning_curves, quartiles
+from dysweep.views.page.importance import importance_section
 from dysweep.views.page.parameters import by_parameter, parallel
 from dysweep.views.page.table import table
 from dysweep.views.page.theme import COLOURS, MOST_DRAWN, chart, dot, having, is_finite, key, section
@@ -61,7 +62,7 @@ def report(status: SweepStatus, metric: str | None = None, by: str | None = None
             title = f"Best {metric} by {', '.join(each.name for each in groups)}"
             parts.append(section(title, *table_of_best(grouped, groups, metric)))
         parts += _parameters(status, metric, measured)
-        # The importance of the parameters belongs here: section(title, markup, note).
+        parts += importance_section(status.parameters, metric, measured)
     if metric is not None and histories is not None and histories.curves:
         coloured = [run for run, _ in grouped] if groups else best[:_MOST_BEST]
         parts += _curves(status, metric, histories, coloured, bool(groups))

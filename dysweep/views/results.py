@@ -76,13 +76,14 @@ class Results(ABC):
         return tables.best(self.trials(**how), _several(by), count)
 
     def importance(self, **how: Any) -> Any:
-        """Return how much each parameter matters for the metric, and what each of its values does.
+        """Return how much each parameter matters for the metric, what its values do, and which two interact.
 
         Args:
             how: metric, goal and where, as for `trials`.
 
         Returns:
-            an `Importance`: `parameters` and `effects` are DataFrames.
+            an `Importance`: `parameters`, `effects` and `interactions` are DataFrames, `strongest` is the
+            strongest interaction (parameter, other, share), or None.
 
         Raises:
             ConfigError: there are too few runs; pandas or scikit-learn is not installed.
