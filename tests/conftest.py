@@ -38,6 +38,7 @@ hypothesis.settings.load_profile("busy")
 # What a test needs, by the fixtures that it uses and by its module; `pytest` alone leaves these out.
 MARK_OF_FIXTURE = {"start": "processes", "server": "online", "servers": "online", "browser": "browser"}
 MARK_OF_MODULE = {
+    "test_benchmarks": "processes",
     "test_chaos": "processes",
     "test_cookbook": "processes",
     "test_crash_points": "processes",
