@@ -18,7 +18,7 @@ from dysweep.settings import read_settings, settings_of
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-PAGES = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md"))
+PAGES = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("tutorials/docs/*.md"))
 WITH_WANDB = README.partition("\n## With W&B\n")[2].partition("\n## ")[0]
 
 
@@ -87,7 +87,7 @@ def test_the_test_command_is_the_one_that_the_checks_run():
 
 
 def test_the_job_of_kubernetes_starts_an_agent(monkeypatch):
-    page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    page = (ROOT / "tutorials/docs/kubernetes.md").read_text(encoding="utf-8")
     [job] = map(yaml.safe_load, blocks("yaml", page))
     if find_spec("kubernetes_validate") is not None:
         import kubernetes_validate
@@ -135,7 +135,7 @@ def test_the_commands_work_one_after_the_other(module, capsys):
 
 
 def test_the_page_of_spaces_shows_what_a_dry_run_shows(capsys, monkeypatch, tmp_path):
-    page = (ROOT / "docs/spaces.md").read_text(encoding="utf-8")
+    page = (ROOT / "tutorials/docs/spaces.md").read_text(encoding="utf-8")
     monkeypatch.chdir(ROOT)
     [command, *arguments], [extending, *extended] = commands(page)
     assert COMMANDS[command](arguments) == 0 and "--dry_run" in arguments
@@ -150,7 +150,7 @@ def test_the_page_of_spaces_shows_what_a_dry_run_shows(capsys, monkeypatch, tmp_
 
 
 def test_the_page_of_results_shows_what_its_study_gives(capsys, monkeypatch):
-    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    page = (ROOT / "tutorials/docs/results.md").read_text(encoding="utf-8")
     study, in_python = blocks("python", page)
     Path("study.py").write_text(study)
     Path("config.yaml").write_text(blocks("yaml", page)[0])
@@ -168,7 +168,7 @@ def test_the_page_of_results_shows_what_its_study_gives(capsys, monkeypatch):
     assert Path("best.yaml").read_text().replace(sweep_id, "3f9c2a17") in page
     table = [line for line in README.splitlines() if line.startswith("| ") and " ± " in line]
     assert len(table) == 3 and "\n".join(table) in page
-    exec(compile(in_python, "docs/results.md", "exec"), {"dysweep": dysweep, "ID": sweep_id})
+    exec(compile(in_python, "tutorials/docs/results.md", "exec"), {"dysweep": dysweep, "ID": sweep_id})
 
 
 def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys, monkeypatch):
@@ -211,7 +211,7 @@ def test_the_example_of_the_language_gives_eight_configs():
 
 
 def test_the_python_code_runs():
-    for page in ("README.md", "docs/python.md"):
+    for page in ("README.md", "tutorials/docs/python.md"):
         for code in blocks("python", (ROOT / page).read_text(encoding="utf-8")):
             exec(compile(code, page, "exec"), {})
 
