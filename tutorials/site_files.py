@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from griffe import Extension
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
@@ -31,3 +32,13 @@ def on_page_markdown(markdown, page, config, files):
         return f"]({config.repo_url}/{'tree' if path.is_dir() else 'blob'}/main/{place})"
 
     return re.sub(r"\]\(([^)#]+)\)", on_the_site, markdown)
+
+
+class Examples(Extension):
+    """Griffe knows sections by their plural."""
+
+    def on_object(self, *, obj, **_):
+        if obj.docstring:
+            obj.docstring.value = re.sub(
+                r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE
+            )
