@@ -58,7 +58,7 @@ _NOT_LAUNCHED = ("recover", "resume", "rerun", "rerun_id", "debug", "checkpoint_
 _KINDS = (Options, ResumableSweepConfig, StatusOptions, LaunchOptions, ResultsOptions)
 _SEVERAL = ("run_additional_args", "slurm", "setup")
 _SEVERAL_RESULTS = ("sweep_id", "where", "diff")
-_ABOUT = {
+ABOUT = {
     CREATE: "Create a sweep and print its id.",
     RUN: "Work on a sweep: execute its runs, resume the interrupted and failed ones, or rerun one. "
     "Without --sweep_id, create it first.",
@@ -89,7 +89,7 @@ def overview() -> str:
     """Write the commands for people, each with what it does and an example."""
     lines = ["usage: dysweep COMMAND [options]", ""]
     for word, command in COMMANDS.items():
-        about = _ABOUT[command].partition(". ")[0].rstrip(".")
+        about = ABOUT[command].partition(". ")[0].rstrip(".")
         lines += [f"  {word:<7} {about}", f"          {_EXAMPLES[command]}"]
     return "\n".join([*lines, "", "dysweep COMMAND --help lists a command's options."])
 
@@ -115,7 +115,7 @@ def _parsed(
     command: str, given: dict[str, Any], overrides: list[tuple[list[str], Any]]
 ) -> tuple[Options, list[str], dict[str, Any]]:
     additional = given.pop("run_additional_args", [])
-    own = [name for name, kind in _taken_by(command).items() if kind is Options and name in given]
+    own = [name for name, kind in taken_by(command).items() if kind is Options and name in given]
     options = checked({name: given.pop(name) for name in own}, Options)
     settings = {} if options.config is None else load_settings(options.config)
     settings.update(given)
@@ -145,7 +145,7 @@ def parse_results(argv: list[str]) -> tuple[ResultsOptions, ResumableSweepConfig
     return checked(own, ResultsOptions), checked(given, ResumableSweepConfig)
 
 
-def _taken_by(command: str) -> dict[str, type]:
+def taken_by(command: str) -> dict[str, type]:
     """Return the names of what a command takes, each with the class that declares it."""
     return {
         name: kind
@@ -159,7 +159,7 @@ def _taken_by(command: str) -> dict[str, type]:
 def _given(command: str, argv: list[str]) -> dict[str, Any]:
     """Return what a command line gives, each value checked."""
     parser, options = _parser(command)
-    of_kind = _taken_by(command)
+    of_kind = taken_by(command)
     argv = _with_switch_values(argv, [name for name, kind in of_kind.items() if is_switch(kind, name)])
     _refuse_unknown_options(argv, command, options)
     try:
@@ -182,7 +182,7 @@ def _parser(command: str) -> tuple[ArgumentParser, list[str]]:
     parser = ArgumentParser(
         prog=command,
         usage=f"{command} [options]",
-        description=_ABOUT[command],
+        description=ABOUT[command],
         version=__version__,
         exit_on_error=False,
         allow_abbrev=False,
@@ -206,7 +206,7 @@ def _parser(command: str) -> tuple[ArgumentParser, list[str]]:
 def _add_arguments(parser: argparse.ArgumentParser, command: str) -> list[str]:
     """Add what a command takes to a parser, and list the options."""
     options = []
-    for name, kind in _taken_by(command).items():
+    for name, kind in taken_by(command).items():
         each, known = settings_of(kind)[name]
         switch = is_switch(kind, name)
         choices = ("true", "false") if switch else choices_of(kind, name)
@@ -265,8 +265,8 @@ def completion(shell: str) -> str:
     subcommands = whole.add_subparsers()
     parsers = [whole]
     for word, command in COMMANDS.items():
-        parsers.append(argparse.ArgumentParser(prog=command, description=_ABOUT[command]))
-        for parser in (subcommands.add_parser(word, help=_ABOUT[command]), parsers[-1]):
+        parsers.append(argparse.ArgumentParser(prog=command, description=ABOUT[command]))
+        for parser in (subcommands.add_parser(word, help=ABOUT[command]), parsers[-1]):
             _add_arguments(parser, command)
     return "\n".join([SOURCES_OF_IDS[shell], *(shtab.complete(parser, shell) for parser in parsers)])
 

@@ -99,5 +99,5 @@ def test_the_top_level_holds_nothing_else():
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no checkout of git")
     top = {path.partition("/")[0] for path in listed.stdout.splitlines() if not path.startswith(".")}
-    expected = "dysweep tests docs tutorials images pyproject.toml README.md CONTRIBUTING.md LICENSE"
+    expected = "dysweep tests tutorials images pyproject.toml README.md CONTRIBUTING.md LICENSE"
     assert top == {*expected.split(), *(f"requirements{name}.txt" for name in ("", "-dev", "-testing"))}

@@ -324,6 +324,6 @@ def test_classes_are_imported_only_if_it_is_asked_for(capsys, module):
 
 
 def test_the_page_shows_what_is_said():
-    page = (Path(__file__).parent.parent / "docs/spaces.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "tutorials/docs/spaces.md").read_text(encoding="utf-8")
     assert f"\nrun 2: {STAYS}\n" in page
     assert f"\ndysweep_create: {REFUSED['an argument'][1].replace('parts.', 'pkg.')}\n" in page

@@ -1,29 +1,35 @@
-"""The README: its links resolve, and its commands and code do what it says."""
+"""README and pages: links resolve, and commands, code, outputs and tables are what the program does."""
 
-import dataclasses
 import re
 import shlex
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+import documentation
 import pytest
 import yaml
 
 import dysweep
-from dysweep import ResumableSweepConfig, Space, cli, upsert
+from dysweep import cli, upsert
 from dysweep.arguments import parse
-from dysweep.settings import read_settings, settings_of
+from dysweep.settings import read_settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-PAGES = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md"))
-WITH_WANDB = README.partition("\n## With W&B\n")[2].partition("\n## ")[0]
+PAGES = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("tutorials/docs/*.md"))
+REPOSITORY = re.compile(
+    r"https://(?:github|raw\.githubusercontent)\.com/HamidrezaKmK/dysweep/(?:(?:blob|tree)/)?main/"
+)
+
+
+def page(name):
+    return (ROOT / f"tutorials/docs/{name}.md").read_text(encoding="utf-8")
 
 
 def blocks(language, text=README):
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}(?: title=\"[^\"]+\")?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def commands(text):
@@ -45,38 +51,55 @@ COMMANDS = {
 def module(tmp_path):
     (tmp_path / "my").mkdir()
     (tmp_path / "my/module.py").write_text("def main(config, checkpoint_dir):\n    return 1\n")
-    (tmp_path / "config.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "config.yaml").write_text(blocks("yaml", page("index"))[0])
 
 
-@pytest.mark.parametrize("document", ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", *PAGES])
+def anchors(text):
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    return {re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", *PAGES]
+)
 def test_links_resolve(document):
     text = (ROOT / document).read_text(encoding="utf-8")
-    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
-    assert [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()] == []
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        target, _, anchor = link.partition("#")
+        inside = REPOSITORY.sub("", target)
+        if "://" in inside:
+            continue
+        base = ROOT if inside != target else (ROOT / document).parent
+        linked = base / inside if inside else ROOT / document
+        assert linked.exists(), link
+        if anchor:
+            assert anchor in anchors(linked.read_text(encoding="utf-8")), link
 
 
-def test_sections_resolve():
-    headings = [line.lstrip("# ") for line in README.splitlines() if re.match("#+ ", line)]
-    anchors = {re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    linked = re.findall(r"\]\(#([^)]+)\)", README)
-    assert linked and set(linked) <= anchors
+def test_what_a_package_index_shows_needs_no_file_beside_it():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links and [link for link in links if not link.startswith("https://")] == []
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("document", ["README.md", *PAGES])
+def test_what_is_executed_and_generated_is_current(document):
+    """`python -m tests.documentation --write` refreshes it."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    if documentation.refreshable(text):
+        assert documentation.refreshed(text) == text
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    listed = re.findall(r": (\w+\.md)$", (ROOT / "tutorials/mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted([Path(name).name for name in PAGES] + ["changelog.md", "contributing.md"])
 
 
 def test_the_examples_of_the_language_are_true():
-    for example in yaml.safe_load(blocks("yaml")[1]):
+    for example in yaml.safe_load(blocks("yaml", page("language"))[-1]):
         assert upsert(example["base"], example["patch"], allow_eval=True) == example["gives"]
-
-
-def test_all_settings_are_explained_with_their_defaults():
-    rows = re.findall(r"^\| `(\w+)` \| (?:`(.+)`)? *\| (.+) \|$", README, re.MULTILINE)
-    defaults = {name: default for name, default, _ in rows}
-    explained = {name: text for name, _, text in rows}
-    described = {field.name: field.default for field in dataclasses.fields(ResumableSweepConfig)}
-    assert list(described) == [name for name in defaults if name in described]
-    for name, default in described.items():
-        assert explained[name] == settings_of(ResumableSweepConfig)[name][1].help
-        shown = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
-        assert defaults[name] == shown.removesuffix(".0"), name
 
 
 def test_the_test_command_is_the_one_that_the_checks_run():
@@ -87,8 +110,8 @@ def test_the_test_command_is_the_one_that_the_checks_run():
 
 
 def test_the_job_of_kubernetes_starts_an_agent(monkeypatch):
-    page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
-    [job] = map(yaml.safe_load, blocks("yaml", page))
+    text = page("kubernetes")
+    [job] = map(yaml.safe_load, blocks("yaml", text))
     if find_spec("kubernetes_validate") is not None:
         import kubernetes_validate
 
@@ -99,15 +122,17 @@ def test_the_job_of_kubernetes_starts_an_agent(monkeypatch):
     assert script == "dysweep_run_resume"
     settings = read_settings(None, parse("dysweep_run_resume", arguments)[2])
     assert settings.recover and pod["terminationGracePeriodSeconds"] > settings.grace
-    [line] = [line for line in "".join(blocks("bash", page)).splitlines() if line.startswith("dysweep_")]
+    [line] = [line for line in "".join(blocks("bash", text)).splitlines() if line.startswith("dysweep_")]
     assert read_settings(None, parse("dysweep_run_resume", shlex.split(line)[1:])[2]).from_wandb
 
 
-@pytest.mark.parametrize("page", ["README.md", *PAGES])
-def test_what_is_launched_would_start(page, module, capsys, monkeypatch):
+@pytest.mark.parametrize("document", ["README.md", *PAGES])
+def test_what_is_launched_would_start(document, module, capsys, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     Path("train.py").write_text("def main(config, checkpoint_dir):\n    return 1\n")
-    words = shlex.split("\n".join(blocks("bash", (ROOT / page).read_text(encoding="utf-8"))), comments=True)
+    words = shlex.split(
+        "\n".join(blocks("bash", (ROOT / document).read_text(encoding="utf-8"))), comments=True
+    )
     starts = [place for place, word in enumerate(words) if word.startswith("dysweep_") or word == "pip"]
     lines = [words[start:end] for start, end in pairwise([*starts, len(words)])]
     launched = [line[1:] for line in lines if line[0] == "dysweep_launch" and "--stop" not in line]
@@ -116,63 +141,52 @@ def test_what_is_launched_would_start(page, module, capsys, monkeypatch):
         assert cli.launch([*line, *shown]) == 0, capsys.readouterr().err
 
 
-def test_the_commands_work_one_after_the_other(module, capsys):
-    names = {}
-    for command, *arguments in commands(README.replace(WITH_WANDB, "")):
-        if command == "dysweep_launch":
-            continue
+@pytest.mark.parametrize("name", ["commands", "functions", "status"])
+def test_the_commands_work_one_after_the_other(name, module, capsys):
+    Path("train.py").touch()
+    assert cli.create(["-c", "config.yaml"]) == 0
+    names = {"ID": capsys.readouterr().out.strip()}
+    assert cli.run_resume(["--package", "my.module", "--function", "main", "--sweep_id", names["ID"]]) == 0
+    for command, *arguments in commands(page(name)):
+        if command == "dysweep_create" and "--extend" not in arguments and "--dry_run" not in arguments:
+            capsys.readouterr()
+        names["RUN"] = f"{names['ID']}-0001"
         arguments = [names.get(word, word) for word in arguments]
         arguments = [str(ROOT / word) if word.startswith("tutorials/") else word for word in arguments]
         code = COMMANDS[command](arguments)
-        out = capsys.readouterr().out
-        if "--dry_run" in arguments:
-            shown = "\n".join(line.rstrip() for line in out.splitlines())
-            assert f"{shown}\n" in blocks("text")
-        elif command == "dysweep_create":
-            names = {"ID": out.strip(), "RUN": f"{out.strip()}-0001"}
+        if command == "dysweep_create" and "--extend" not in arguments and "--dry_run" not in arguments:
+            names["ID"] = capsys.readouterr().out.strip()
         refused = "--rerun_id" in arguments and "--resume" in arguments  # the run has finished already
         assert code == (2 if refused else 0), arguments
 
 
-def test_the_page_of_spaces_shows_what_a_dry_run_shows(capsys, monkeypatch, tmp_path):
-    page = (ROOT / "docs/spaces.md").read_text(encoding="utf-8")
+def test_extending_works_as_the_page_of_spaces_says(capsys, monkeypatch, tmp_path):
+    extending, *extended = next(line for line in commands(page("spaces")) if "--extend" in line)
     monkeypatch.chdir(ROOT)
-    [command, *arguments], [extending, *extended] = commands(page)
-    assert COMMANDS[command](arguments) == 0 and "--dry_run" in arguments
-    shown = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
-    assert f"{shown}\n" in blocks("text", page)
-    created = [word for word in arguments if word not in ("--dry_run", "--limit", "1")]
-    assert COMMANDS[command]([*created, "--default_root_dir", str(tmp_path)]) == 0
+    assert cli.create(["-c", "tutorials/conditional.yaml", "--default_root_dir", str(tmp_path)]) == 0
     names = {"ID": capsys.readouterr().out.strip(), "config.yaml": "tutorials/conditional.yaml"}
     changed = [names.get(word, word) for word in extended]
     assert COMMANDS[extending]([*changed, "--default_root_dir", str(tmp_path)]) == 0
     assert "0 points added, 6 were there" in capsys.readouterr().err
 
 
-def test_the_page_of_results_shows_what_its_study_gives(capsys, monkeypatch):
-    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    study, in_python = blocks("python", page)
+def test_the_table_of_the_readme_is_that_of_the_page():
+    table = [line for line in README.splitlines() if line.startswith("| ") and " ± " in line]
+    assert len(table) == 3 and "\n".join(table) in page("results")
+
+
+def test_results_in_python_are_as_the_page_says(capsys, monkeypatch):
+    study, in_python = blocks("python", page("results"))
     Path("study.py").write_text(study)
-    Path("config.yaml").write_text(blocks("yaml", page)[0])
+    Path("config.yaml").write_text(blocks("yaml", page("results"))[0])
     assert cli.create(["-c", "config.yaml"]) == 0
     sweep_id = capsys.readouterr().out.strip()
     assert cli.run_resume(["--package", "study", "--function", "main", "--sweep_id", sweep_id]) == 1
-    names = {"ID": sweep_id, "RUN_A": f"{sweep_id}-0001", "RUN_B": f"{sweep_id}-0012"}
-    for command, *arguments in commands(page):
-        capsys.readouterr()
-        assert COMMANDS[command]([names.get(word, word) for word in arguments]) == 0
-        shown = capsys.readouterr().out.replace(sweep_id, "3f9c2a17")
-        if "--importance" in arguments:  # its digits are of a release of scikit-learn
-            shown = shown.partition(" ")[0]
-        assert shown in page, arguments
-    assert Path("best.yaml").read_text().replace(sweep_id, "3f9c2a17") in page
-    table = [line for line in README.splitlines() if line.startswith("| ") and " ± " in line]
-    assert len(table) == 3 and "\n".join(table) in page
-    exec(compile(in_python, "docs/results.md", "exec"), {"dysweep": dysweep, "ID": sweep_id})
+    exec(compile(in_python, "results.md", "exec"), {"dysweep": dysweep, "ID": sweep_id})
 
 
 def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys, monkeypatch):
-    *online, (command, *sync) = commands(WITH_WANDB)
+    *online, (command, *sync) = commands(page("wandb"))
     names = {}
     for script, *arguments in online:
         assert COMMANDS[script]([names.get(word, word) for word in arguments]) == 0
@@ -182,7 +196,7 @@ def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys
         else:
             names["RUN"] = server.backend.runs_of(names["ID"])[0].name
     assert {run.state for run in server.backend.runs_of(names["ID"])} == {"finished"}
-    assert len(server.backend.runs_of(names["ID"])) == 8
+    assert len(server.backend.runs_of(names["ID"])) == 4
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     capsys.readouterr()
@@ -192,28 +206,17 @@ def test_the_commands_with_wandb_work_one_after_the_other(module, server, capsys
     assert cli.run_resume([*work, "--count", "2"]) == 0
     capsys.readouterr()
     assert command == "dysweep_sync" and cli.sync([names.get(word, word) for word in sync]) == 0
-    page = capsys.readouterr().out.strip()
-    assert page.startswith(f"{server.url}/researcher/study/sweeps/")
-    assert len(server.backend.runs_of(page.rpartition("/")[2])) == 2
+    address = capsys.readouterr().out.strip()
+    assert address.startswith(f"{server.url}/researcher/study/sweeps/")
+    assert len(server.backend.runs_of(address.rpartition("/")[2])) == 2
 
 
-def test_the_example_of_the_language_gives_eight_configs():
-    example = yaml.safe_load(blocks("yaml")[0])
-    space = Space.compile(example["sweep_configuration"]["parameters"])
-    assert {name: each["values"] for name, each in space.parameters.items()} == {
-        "optimizer": ["sgd", "adam"],
-        "lr": ["slow", "fast"],
-        "normalize": ["yes", "no"],
-    }
-    config = space.resolve(example["base_config"], {"optimizer": "adam", "lr": "slow", "normalize": "no"})
-    assert config["optimizer"]["class_path"] == "torch.optim.Adam"
-    assert config["data"]["transforms"] == [{"class_path": "Flip"}]
-
-
-def test_the_python_code_runs():
-    for page in ("README.md", "docs/python.md"):
-        for code in blocks("python", (ROOT / page).read_text(encoding="utf-8")):
-            exec(compile(code, page, "exec"), {})
+@pytest.mark.parametrize("name", ["functions", "python"])
+def test_the_python_code_runs(name):
+    codes = blocks("python", page(name))
+    assert codes
+    for code in codes:
+        exec(compile(code, name, "exec"), {})
 
 
 def test_the_quickstart_output_is_of_the_quickstart():

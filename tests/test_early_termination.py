@@ -362,7 +362,7 @@ def test_without_early_terminate_nothing_is_written(capsys):
 
 
 def test_the_bands_are_those_of_the_documentation(capsys):
-    page = (Path(__file__).parents[1] / "docs/search.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "tutorials/docs/search.md").read_text(encoding="utf-8")
     section = page.partition("\n## Early termination\n")[2]
     example = section.partition("```yaml\n")[2].partition("```")[0]
     Path("config.yaml").write_text(f"base_config: {{lr: 1}}\n{example}")

@@ -1,4 +1,4 @@
-"""Who may write to a sweep's directory, or gives us a file, can spoil results; no more (README, "Trust")."""
+"""Who may write to a sweep's directory, or gives us a file, can spoil results; no more ("Trust")."""
 
 import csv
 import io

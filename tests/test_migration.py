@@ -331,19 +331,6 @@ def test_the_page_takes_a_multirun_of_hydra():
     assert len(set(by_hydra)) == 4 and sorted(by_dysweep) == sorted(by_hydra)
 
 
-def test_the_links_of_the_pages_resolve():
-    for page in ("migration", "faq"):
-        folder = ROOT / "tutorials/docs"
-        text = (folder / f"{page}.md").read_text(encoding="utf-8")
-        targets = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
-        pages = [ROOT / "docs" / target for target in targets]  # where the others are until they move
-        assert [
-            target
-            for target, moved in zip(targets, pages, strict=True)
-            if not (folder / target).exists() and not moved.exists()
-        ] == []
-
-
 def test_the_answers_about_deleting_a_run_and_changed_code_are_true(capsys):
     settings = "base_config: {a: 0}\nsweep_configuration: {a: {sweep: true, values: [1, 2]}}\n"
     Path("config.yaml").write_text(settings)
