@@ -21,7 +21,6 @@ from jsonargparse import ArgumentError, ArgumentParser
 from dysweep import __version__
 from dysweep.completion import COMPLETED_BY, SHELLS, SOURCES_OF_IDS
 from dysweep.errors import ConfigError, closest
-from dysweep.files import dump_yaml, parse_yaml
 from dysweep.launch.options import LaunchOptions
 from dysweep.options import Options, ResultsOptions, StatusOptions
 from dysweep.overrides import gathered, override, take_tree_overrides
@@ -41,6 +40,7 @@ from dysweep.settings import (
     settings_of,
     wandb_command,
 )
+from dysweep.yaml_text import dump_yaml, parse_yaml
 
 logger = logging.getLogger("dysweep")
 
@@ -101,7 +101,7 @@ def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, 
         the command's own options, the words of run_additional_args, and the settings: the file's, overridden
         by the command line's.
     """
-    return _parsed(*_given_with_overrides(command, argv))
+    return _parsed(command, *_given_with_overrides(command, argv))
 
 
 def _given_with_overrides(
@@ -112,10 +112,11 @@ def _given_with_overrides(
 
 
 def _parsed(
-    given: dict[str, Any], overrides: list[tuple[list[str], Any]]
+    command: str, given: dict[str, Any], overrides: list[tuple[list[str], Any]]
 ) -> tuple[Options, list[str], dict[str, Any]]:
     additional = given.pop("run_additional_args", [])
-    options = checked({name: given.pop(name) for name in settings_of(Options) if name in given}, Options)
+    own = [name for name, kind in _taken_by(command).items() if kind is Options and name in given]
+    options = checked({name: given.pop(name) for name in own}, Options)
     settings = {} if options.config is None else load_settings(options.config)
     settings.update(given)
     for path, value in overrides:
@@ -127,7 +128,7 @@ def parse_launch(argv: list[str]) -> tuple[LaunchOptions, Options, list[str], di
     """Read the arguments of `dysweep_launch`: how to start agents, and then what `parse` returns."""
     given, overrides = _given_with_overrides(LAUNCH, argv)
     own = {name: given.pop(name) for name in settings_of(LaunchOptions) if name in given}
-    return checked(own, LaunchOptions), *_parsed(given, overrides)
+    return checked(own, LaunchOptions), *_parsed(LAUNCH, given, overrides)
 
 
 def parse_status(argv: list[str]) -> tuple[StatusOptions, ResumableSweepConfig]:

@@ -31,6 +31,7 @@ from dysweep.launch.start import are_left, warn_of_other_versions
 from dysweep.launch.start import launch as launch_agents
 from dysweep.launch.start import stop as stop_agents
 from dysweep.log import say
+from dysweep.migrating import from_wandb
 from dysweep.options import Options, ResultsOptions, StatusOptions
 from dysweep.settings import ResumableSweepConfig, read_settings, wandb_command
 from dysweep.text import short_path
@@ -48,6 +49,14 @@ _FEW_RUNS = 200
 
 def create(options: Options, additional: list[str], settings: dict[str, Any]) -> int:
     config = read_settings(None, settings)
+    if options.from_wandb is not None:
+        for name in ("dry_run", "extend", "print_config"):
+            if getattr(options, name):
+                raise ConfigError(
+                    f"--{name}: not with --from_wandb; save what it prints, and give that as -c"
+                )
+        print(from_wandb(options.from_wandb, settings), end="")
+        return 0
     if options.print_config:
         print(commented(settings), end="")
         return 0

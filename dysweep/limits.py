@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 from typing import Any
 
@@ -29,6 +30,21 @@ def too_large(where: str) -> LanguageError:
     return LanguageError(
         where, f"larger than {max_bytes()} bytes; if that is meant, set {_VARIABLE} to what it needs"
     )
+
+
+def check_plain_size(tree: Any, where: str) -> None:
+    """Check the same of a plain tree in which no object is at two places.
+
+    Args:
+        tree: mappings, lists and scalars.
+        where: what to call it in the message.
+
+    Raises:
+        LanguageError: it is too large.
+    """
+    # marshal writes at least a byte for each value and each character, and does so in C.
+    if _BYTES_OF_A_VALUE * len(marshal.dumps(tree, 2)) > max_bytes():
+        check_size(tree, where)
 
 
 def check_size(tree: Any, where: str) -> None:

@@ -41,6 +41,12 @@ class Options:
         CREATE,
         metavar="ID",
     )
+    from_wandb: str | None = setting(
+        None,
+        "print the settings with which a sweep behaves as this sweep file of W&B, over base_config if given",
+        CREATE,
+        metavar="FILE",
+    )
     print_config: bool = setting(False, "print a file with all settings of a sweep, explained", CREATE)
 
 

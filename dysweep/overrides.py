@@ -7,8 +7,9 @@ from collections.abc import Collection
 from typing import Any
 
 from dysweep.errors import ConfigError, misspelt
-from dysweep.files import load_file, parse_yaml
+from dysweep.files import load_file
 from dysweep.settings import TREES
+from dysweep.yaml_text import parse_yaml
 
 logger = logging.getLogger("dysweep")
 

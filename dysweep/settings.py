@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from dysweep.errors import ConfigError, closest, misspelt
-from dysweep.files import load_file, parse_yaml
+from dysweep.files import load_file
 from dysweep.text import key_in_a_line
 from dysweep.typed import parse_dictionary_onto_dataclass
+from dysweep.yaml_text import parse_yaml
 
 T = TypeVar("T")
 TREES = ("base_config", "sweep_configuration")
@@ -147,7 +148,8 @@ class ResumableSweepConfig:
     )
     wandb_config: Literal["tree"] | None = setting(
         None,
-        "tree: the config of a W&B run has the keys of the whole tree, besides the assignment and dy_config",
+        "tree: the config of a W&B run has the keys of the whole tree, besides the assignment and dy_config; "
+        "for a function without `config` it always has",
         RUN,
     )
     sweep_id: str | None = setting(
@@ -366,9 +368,9 @@ def _refuse_other_keys(settings: dict[Any, Any], path: str, known: Collection[st
         return
     if isinstance(settings.get("parameters"), dict) and "sweep_configuration" not in settings:
         raise ConfigError(
-            f"{path}: this is a sweep configuration of W&B; put all of it below `sweep_configuration:`, with "
-            "`sweep: true` in each parameter to sweep, and beside it `base_config:`, the tree that every run "
-            f"starts from (or give both as files: --sweep_configuration {path} --base_config FILE)"
+            f"{path}: this is a sweep file of W&B; dysweep_create --from_wandb {path} prints settings for it "
+            "(or put `sweep: true` in each parameter, and give it as --sweep_configuration, beside "
+            "--base_config, the tree that every run starts from)"
         )
     swept = [key for key in others if isinstance(settings[key], dict) and "sweep" in settings[key]]
     if swept:

@@ -38,13 +38,16 @@ hypothesis.settings.load_profile("busy")
 # What a test needs, by the fixtures that it uses and by its module; `pytest` alone leaves these out.
 MARK_OF_FIXTURE = {"start": "processes", "server": "online", "servers": "online", "browser": "browser"}
 MARK_OF_MODULE = {
+    "test_benchmarks": "processes",
     "test_chaos": "processes",
+    "test_cookbook": "processes",
     "test_crash_points": "processes",
     "test_ends": "processes",
     "test_hosts": "root",
     "test_interrupted_programs": "online",
     "test_isolated": "processes",
     "test_lightning": "torch",
+    "test_migration": "processes",
     "test_online": "online",
     "test_processes": "processes",
     "test_programs": "processes",

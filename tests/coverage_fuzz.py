@@ -21,10 +21,10 @@ with atheris.instrument_imports(include=["dysweep", "yaml"]):
     from dysweep.directory.address import SweepAddress
     from dysweep.directory.legacy import sweep_of_metadata
     from dysweep.directory.sweep import Sweep, SweepDirectory
-    from dysweep.files import dump_yaml, parse_yaml
     from dysweep.language.definition import define
     from dysweep.language.naming import named_after
     from dysweep.views.status import read_status
+    from dysweep.yaml_text import dump_yaml, parse_yaml
 
 FOLDER = Path(tempfile.mkdtemp())
 SPACE = Space.compile({"lr": {"sweep": True, "values": [1, 2]}})

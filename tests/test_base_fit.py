@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dysweep import cli, dysweep_run_resume, open_sweep
-from dysweep.files import dump_yaml
+from dysweep.yaml_text import dump_yaml
 
 BASE = """
 base_config:
@@ -218,8 +218,7 @@ WRONG_FILES = {
     "a sweep file of W&B": (
         "program: train.py\nmethod: grid\nmetric: {name: val/auc, goal: maximize}\n"
         "parameters:\n  max_depth: {values: [4, 12]}\n",
-        "config.yaml: this is a sweep configuration of W&B; put all of it below `sweep_configuration:`, with "
-        "`sweep: true` in each parameter to sweep, and beside it `base_config:`",
+        "config.yaml: this is a sweep file of W&B; dysweep_create --from_wandb config.yaml prints settings",
     ),
     "bare parameters": (
         "lr: {sweep: true, values: [1]}",

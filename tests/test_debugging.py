@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import wandb
 from helpers import SCRIPTS, Process, create, run
 
 from dysweep import cli, open_sweep
@@ -24,6 +25,14 @@ def trains(config, checkpoint_dir):
         run.log({"loss": 1})
     print(config, checkpoint_dir.is_dir(), dysweep.current_run().config == config)
     (checkpoint_dir / "saved").touch()
+
+def logs_at_once(config, checkpoint_dir):
+    wandb.log({"loss": 1})
+    print(wandb.config.lr, wandb.config["dy_config"]["name"])
+
+def train():
+    with wandb.init(config={"own": 3, "name": "none"}) as run:
+        print(run.config.lr, run.config.name, run.config.own, run is wandb.run)
 
 def fails(config, checkpoint_dir):
     wrong = config["lr"] * 100
@@ -43,6 +52,13 @@ def test_a_point_is_executed_before_the_sweep_exists(capsys):
     out, err = capsys.readouterr()
     assert out == "{'lr': 2, 'name': 'mlp'} True True\n" and err.startswith("2: lr=2")
     assert not Path("dysweep_logs").exists() and not Path("wandb").exists()
+
+
+def test_wandb_is_as_in_a_run_but_disabled(capsys):
+    for function in ("logs_at_once", "train"):
+        assert cli.run_resume(["-c", "config.yaml", *WORK, function, "--debug", "2"]) == 0
+    assert capsys.readouterr().out == "2 mlp\n2 mlp 3 True\n"
+    assert wandb.run is None and not Path("wandb").exists()
 
 
 def test_a_run_or_a_point_of_a_sweep_leaves_no_record(capsys):

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dysweep import ConfigError, DirectoryError
-from dysweep.files import dump_yaml, load_file, parse_yaml, read_json, replace_json
+from dysweep.files import load_file, read_json, replace_json
+from dysweep.yaml_text import dump_yaml, parse_yaml
 
 
 @pytest.mark.parametrize(

@@ -404,7 +404,7 @@ def test_an_agent_stops_when_everything_fails_alike(
     assert f"the same error as {sweep_id}-0001" in err
 
 
-def reads_wandb_config():
+def reads_wandb_config(config):
     with wandb.init(config={"batch": 1, "own": 2}):
         SEEN.append({key: wandb.config[key] for key in wandb.config.keys() if key != "dy_config"})
 
@@ -426,3 +426,18 @@ def test_wandb_config_holds_the_whole_tree_where_that_is_asked_for(settings, see
         **settings,
     )
     assert SEEN == [seen]
+
+
+def train_of_wandb():
+    with wandb.init(config={"batch": 1, "own": 2}) as run:
+        SEEN.append((run.config.lr, run.config.batch, run.config.own, run.config.model["depth"]))
+
+
+def test_a_function_without_config_finds_the_whole_tree_in_wandb_config():
+    SEEN.clear()
+    dysweep_run_resume(
+        base_config={"lr": 0.1, "batch": 32, "model": {"depth": 1}},
+        sweep_configuration={"lr": {"sweep": True, "values": [0.5]}},
+        function=train_of_wandb,
+    )
+    assert SEEN == [(0.5, 32, 2, 1)]

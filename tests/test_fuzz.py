@@ -16,7 +16,7 @@ from dysweep import ConfigError, DysweepError, LanguageError, Space
 from dysweep.agents.sources import find_resumable
 from dysweep.directory.runs import RESUMABLE
 from dysweep.directory.sweep import Sweep, SweepDirectory
-from dysweep.files import parse_yaml
+from dysweep.yaml_text import parse_yaml
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 pytestmark = pytest.mark.fuzz
@@ -67,6 +67,31 @@ def test_any_text_is_a_tree_or_a_config_error(text):
         parse_yaml(text, "file.yaml")
     except ConfigError as error:
         assert str(error).startswith("file.yaml") and "\n" not in str(error)
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [*"ab~%@`=-:{}[],'\"", "c: ", "- ", "\n", "\n  ", "\n    ", "\r\n", "\r", "&x ", "*x", "<<: "]
+    )
+    | st.sampled_from(
+        ["|\n  t", "> \n  t", " #c", "!!str ", "!t ", "1e-3", "0x1f", "1_000", "---\n", "...", "''"]
+    )
+    | st.sampled_from("\t\r\u2028\x85\xa0"),
+    max_size=12,
+)
+
+
+def read_or_refused(text):
+    try:
+        return repr(parse_yaml(text, "file.yaml"))
+    except ConfigError:
+        return "refused"
+
+
+@fuzzed
+@given(PIECES.map("".join))
+def test_a_text_means_the_same_to_both_parsers(text):
+    assert read_or_refused(text) == read_or_refused(f"#?\n{text}")  # libyaml does not get a text with `?`
 
 
 @pytest.mark.parametrize("depth", [100, 300, 450, 900, 2_000, 100_000])

@@ -149,6 +149,29 @@ def test_an_unchanged_script_joins_its_run(capfd):
         assert len(starts) == 2 and all(run.run_id in path.name for path in starts)
 
 
+@pytest.mark.parametrize("place", [".", "{run_dir}/logs", "{run_dir}/logs/{attempt}"])
+def test_what_a_script_writes_to_a_dir_of_its_own_is_its_runs_too(capfd, place):
+    """Lightning's logger gives W&B a `dir` whatever WANDB_DIR says, `.` by default."""
+    Path("own.py").write_text(
+        "import os, sys, wandb\n"
+        "os.makedirs(sys.argv[1], exist_ok=True)\n"
+        "run = wandb.init(dir=sys.argv[1])\n"
+        "run.log({'loss': run.config.lr, 'attempt': int(os.environ['DYSWEEP_ATTEMPT'])})\n"
+        "sys.exit(int(sys.argv[2]) - 1)\n"
+    )
+    Path("wandb/offline-run-20260101_000000-another").mkdir(parents=True)
+    sweep_id = create(capfd)
+    assert (
+        work(sweep_id, f"{python('own.py')} {place} 2", "--count", "1") == 1
+    )  # it fails after it has logged
+    assert work(sweep_id, f"{python('own.py')} {place} 1", "--resume") == 0
+    [run] = open_sweep(sweep_id).runs[:1]
+    assert run.state == "finished" and run.metrics == {"loss": 1.0, "attempt": 2}
+    written = [path.name for path in Path().rglob("offline-run-*") if path.is_dir()]
+    kept = [path.name for path in run_of(sweep_id).path.glob("wandb/offline-run-*")]
+    assert sorted(written) == sorted([*kept, "offline-run-20260101_000000-another"]) and len(kept) >= 2
+
+
 def test_a_script_finds_the_whole_tree_in_wandb_config_where_that_is_asked_for(capfd):
     sweep_id = create(capfd)
     script = "import wandb; wandb.init(config={{'flag': 0}}); print(wandb.config.flag, wandb.config.model)"

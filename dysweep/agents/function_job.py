@@ -20,6 +20,8 @@ from dysweep.agents.isolation import isolated
 from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim
 from dysweep.current import environment_of, in_environment
+from dysweep.directory.runs import RunDirectory
+from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, FunctionError, closest, text_of
 from dysweep.language.space import Space
 from dysweep.log import say
@@ -107,8 +109,12 @@ class FunctionJob:
     def track(self, claim: Claim, when_stopped: Callable[[], object] = lambda: None) -> TrackedRun:
         """Start the claim's W&B run."""
         judge = Judge.of(claim.sweep, claim.attempt, claim.from_scratch, when_stopped)
-        options = {"with_tree": self.with_tree, "when_stopped": when_stopped, "judge": judge}
+        options = {"with_tree": self._shows_tree, "when_stopped": when_stopped, "judge": judge}
         return claim.track(TrackedRun, **options)
+
+    @property
+    def _shows_tree(self) -> bool:
+        return self.with_tree or "config" not in self._taken()  # it can only ask wandb.config
 
     def execute(self, claim: Claim, run: TrackedRun, stop: StopSignals) -> Any:
         """Call the function, and return what it returns.
@@ -144,18 +150,26 @@ class FunctionJob:
         space: Space,
         assignment: Mapping[str, Any],
     ) -> int:
-        """Call the function with a config, without a run; return 0.
+        """Call the function with a config, in a W&B run that is disabled; return 0.
 
         Args:
             run_dir: where run_config.json is.
             checkpoint_dir: the folder that the function gets.
             config: the config.
-            space: the sweep's space, and
-            assignment: what it has chosen; both for programs.
+            space: the sweep's space.
+            assignment: what it has chosen.
         """
         told = environment_of(run_dir, checkpoint_dir, "debug", 1)
-        with in_environment(told):
-            self.function(**self._arguments(config, checkpoint_dir, lambda: _lightning_logger(None)))
+        sweep = Sweep("debug", "disabled", None, "debug", None, {}, {}, space.to_json())
+        run = TrackedRun(
+            sweep, RunDirectory(run_dir), assignment, None, config, with_tree=self._shows_tree
+        )  # fmt: skip
+        try:
+            with in_environment(told), run.shared():
+                logger = functools.partial(_lightning_logger, run.run, run_dir)
+                self.function(**self._arguments(config, checkpoint_dir, logger))
+        finally:
+            run.run.finish()
         return 0
 
     def _arguments(
@@ -277,10 +291,10 @@ def traceback_of(error: BaseException) -> str:
         return f"Traceback (most recent call last):\n{frames}{type(error).__name__}: {text_of(error)}\n"
 
 
-def _lightning_logger(run: Any) -> Any:
+def _lightning_logger(run: Any, folder: Path | None = None) -> Any:
     from lightning.pytorch.loggers import WandbLogger
 
     if run is None:
         return WandbLogger()
     # LightningCLI saves a config.yaml there, and refuses to replace that of another run or attempt.
-    return WandbLogger(experiment=run, save_dir=Path(run.dir).parent)
+    return WandbLogger(experiment=run, save_dir=folder or Path(run.dir).parent)

@@ -22,9 +22,10 @@ from dysweep.agents.sources import Claim
 from dysweep.current import environment_of
 from dysweep.directory.runs import RunDirectory
 from dysweep.errors import ConfigError, DirectoryError, Preempted, ProgramError, closest
-from dysweep.files import dump_yaml, replace_json, write_in_place, writing
+from dysweep.files import replace_json, write_in_place, writing
 from dysweep.language.space import Space
 from dysweep.tracking.programs import ProgramRun
+from dysweep.yaml_text import dump_yaml
 
 _TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
 _TEXTS = (
@@ -33,7 +34,11 @@ _TEXTS = (
 _LISTS = ("args", "args_no_hyphens", "params")
 # https://docs.wandb.ai/guides/sweeps/sweep-config-keys/#command
 _OF_WANDB = ("env", "interpreter", "program", "args_json")
-_LISTS_OF_WANDB = ("args", "args_no_hyphens", "args_no_boolean_flags")
+_FORMS = {
+    "args": "--{}={}", "args_no_hyphens": "{}={}",
+    "args_append_hydra": "+{}={}", "args_override_hydra": "++{}={}",
+}  # fmt: skip
+_LISTS_OF_WANDB = (*_FORMS, "args_no_equals", "args_no_boolean_flags")
 _COMMAND_OF_WANDB = ("${env}", "${interpreter}", "${program}", "${args}")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\$\{(?P<wandb>[^{}]*)\}|\{(?P<ours>[^{}]*)\}|[{}]")
 
@@ -106,6 +111,8 @@ class ProgramJob:
         if wandbs is not None and wandbs not in (*_OF_WANDB, *_LISTS_OF_WANDB):
             if not wandbs.startswith("envvar:"):
                 known = closest(wandbs, (*_OF_WANDB, *_LISTS_OF_WANDB, "envvar:NAME"))
+                if wandbs == "args_json_file":
+                    known = "; {config} is the path of a JSON file with the config"
                 raise ConfigError(f"command: {word!r}: unknown placeholder {whole}{known}")
             if wandbs.removeprefix("envvar:") not in os.environ:
                 raise ConfigError(
@@ -241,8 +248,9 @@ class _Values:
                 for name, value in pairs
                 if value is not False
             ]
-        hyphens = "" if wandbs == "args_no_hyphens" else "--"
-        return [f"{hyphens}{name}={_as_word(value)}" for name, value in pairs]
+        if wandbs == "args_no_equals":
+            return [word for name, value in pairs for word in (f"--{name}", _as_word(value))]
+        return [_FORMS[wandbs or "args"].format(name, _as_word(value)) for name, value in pairs]
 
 
 def _texts(run_dir: Path, checkpoint_dir: Path, sweep_id: str, attempt: int) -> dict[str, str]:

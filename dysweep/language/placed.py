@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dysweep.language.tree import TreePath
 
@@ -21,8 +20,7 @@ class Marker:
 KEEP = Marker("KEEP")
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A part of a patch that comes from elsewhere in the YAML than from where it is written."""
 
     value: Any
@@ -31,7 +29,7 @@ class Placed:
 
 def unwrap(patch: Any, path: TreePath) -> tuple[Any, TreePath]:
     """Return a part of a patch without its place, and the place."""
-    return (patch.value, patch.path) if isinstance(patch, Placed) else (patch, path)
+    return patch if isinstance(patch, Placed) else (patch, path)
 
 
 def without_places(value: Any) -> Any:

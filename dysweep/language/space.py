@@ -26,7 +26,7 @@ from dysweep.language.placed import KEEP, Placed
 from dysweep.language.substitute import put_in
 from dysweep.language.tree import TreePath, copy_tree, format_path
 from dysweep.language.upsert import upsert
-from dysweep.limits import check_size
+from dysweep.limits import check_plain_size
 
 logger = logging.getLogger("dysweep")
 
@@ -171,8 +171,9 @@ class Space:
             {'seed': 0, 'net': {'lr': 0.01}}
         """
         for parameter in self.swept:
-            sent = assignment.get(parameter.name)
-            if parameter.picks and parameter.name in assignment and parameter.index_of(sent) is None:
+            if not parameter.picks or parameter.name not in assignment:
+                continue
+            if parameter.index_of(sent := assignment[parameter.name]) is None:
                 raise LanguageError(
                     format_path(parameter.path), f"{parameter.name!r} has no value {flow(sent)}"
                 )
@@ -185,7 +186,7 @@ class Space:
         allow_eval: bool,
     ) -> dict[str, Any]:
         config = upsert(base_config, self._patch(choices), allow_eval=allow_eval, patch_path=self.path)
-        check_size(config, "the config")
+        check_plain_size(config, "the config")
         return config
 
     def patch(self, assignment: Mapping[str, Any]) -> Any:
@@ -195,7 +196,8 @@ class Space:
     def _patch(self, choices: Iterable[tuple[Parameter, int | Placed]]) -> Any:
         chosen: dict[TreePath, int | Placed] = {}
         for parameter, choice in choices:
-            chosen |= dict.fromkeys(parameter.paths, choice)
+            for path in parameter.paths:
+                chosen[path] = choice
         patch = put_in(self.tree, self.path, chosen)
         return {} if patch is KEEP else patch
 

@@ -42,10 +42,9 @@ def _chosen_value(node: dict[str, Any], path: TreePath, chosen: Mapping[TreePath
     choice = chosen.get(path, KEEP)
     if not isinstance(choice, int):
         return choice
-    described = wandb_part(node)
     if "values" in node:
         path, value = (*path, "values", choice), node["values"][choice]
-    elif "value" in described:
+    elif "value" in (described := wandb_part(node)):
         path, value = (*path, "value"), described["value"]
     elif "values" in described:
         return Placed(described["values"][choice], (*path, "sweep_repeats"))

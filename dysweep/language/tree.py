@@ -31,6 +31,8 @@ RESERVED = frozenset(
 )
 INDEX_KEY = re.compile(r"__IDX__(-?\d+)")
 
+_SCALARS = frozenset((str, float, bool, type(None)))
+_TEXT = frozenset((str,))
 _DEEPEST = 200
 _LONGEST = 1_000_000
 _LONGEST_BITS = 13_000  # Python and JSON write no whole number of more than 4,300 digits
@@ -51,12 +53,36 @@ def copy_tree(value: Any, path: TreePath, reserved: frozenset[str] = frozenset()
     Raises:
         LanguageError: a key is not text or is reserved, a value has no plain type, or the tree has no end.
     """
-    return _copy(value, path, reserved, len(path) + _DEEPEST)
+    try:
+        return _copy_plain(value, reserved, _DEEPEST)
+    except _NotPlain:
+        return _copy(value, path, reserved, len(path) + _DEEPEST)
 
 
 def is_word(key: str | int) -> bool:
     """Return whether a key is a word of the language, and no key of a config."""
     return isinstance(key, str) and (key in RESERVED or key.startswith(GROUP))
+
+
+class _NotPlain(Exception):
+    """A tree needs a closer look: it is refused, or made plain."""
+
+
+def _copy_plain(value: Any, reserved: frozenset[str], levels: int) -> Any:
+    kind = type(value)
+    if kind in _SCALARS or (kind is int and value.bit_length() <= _LONGEST_BITS):
+        return value
+    if levels > 0:
+        if kind is dict and set(map(type, value)) <= _TEXT and reserved.isdisjoint(value):
+            return {
+                key: item
+                if (kind := type(item)) in _SCALARS or (kind is int and item.bit_length() <= _LONGEST_BITS)
+                else _copy_plain(item, reserved, levels - 1)
+                for key, item in value.items()
+            }
+        if kind is list:
+            return [_copy_plain(item, reserved, levels - 1) for item in value]
+    raise _NotPlain
 
 
 def _copy(value: Any, path: TreePath, reserved: frozenset[str], deepest: int) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from dysweep.errors import LanguageError, closest, text_of
 from dysweep.language.evaluate import inline_expression, load_function
+from dysweep.language.list_places import checked_index, insert_index
 from dysweep.language.placed import KEEP, Marker, unwrap, without_places
 from dysweep.language.tree import (
     DELETE,
@@ -33,6 +34,7 @@ from dysweep.language.tree import (
 )
 
 _MISSING = Marker("nothing")
+_MAY_BE_A_WORD = re.compile("sweep|dy__|__IDX__").match
 
 
 def upsert(
@@ -122,22 +124,31 @@ class Upsert:
             self.put(container, key, patch, path)
 
     def _put_mapping(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
+        if not any(map(_MAY_BE_A_WORD, patch)):
+            self._put_keys(container, key, sorted(patch), patch, path)
+            return
         if DELETE in patch:
             self._delete(_current(container, key), patch[DELETE], (*path, DELETE))
             patch = {name: item for name, item in patch.items() if name != DELETE}
-        current = _current(container, key)
         if OPERATIONS in patch or any(INDEX_KEY.fullmatch(name) for name in patch):
             self._edit_list(container, key, patch, path)
             return
         plain = sorted(name for name in patch if name != UPSERT and not name.startswith(GROUP))
-        if not isinstance(current, dict) and (plain or not isinstance(current, list)):
-            container[key] = {}
         for name in plain:
             if name in RESERVED:
                 raise reserved_word(name, path)
-            self.put(container[key], name, patch[name], (*path, name))
+        self._put_keys(container, key, plain, patch, path)
         self._put_groups(container, key, patch, path)
         self._put_entries(container, key, patch, path)
+
+    def _put_keys(
+        self, container: Any, key: Any, names: list[str], patch: dict[str, Any], path: TreePath
+    ) -> None:
+        current = _current(container, key)
+        if not isinstance(current, dict) and (names or not isinstance(current, list)):
+            container[key] = current = {}
+        for name in names:
+            self.put(current, name, patch[name], (*path, name))
 
     def _replace(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
         if others := sorted(patch.keys() - {REPLACE}):
@@ -217,7 +228,7 @@ class Upsert:
         for name in sorted(siblings, key=_natural):
             match = INDEX_KEY.fullmatch(name)
             if match:
-                index = _checked_index(int(match[1]), current, (*path, name))
+                index = checked_index(int(match[1]), current, (*path, name))
                 self.put(current, index, siblings[name], (*path, name))
             elif name != UPSERT and not name.startswith(GROUP):
                 raise LanguageError(
@@ -253,7 +264,7 @@ class Upsert:
             if argument is KEEP:
                 continue
             if word == REMOVE:
-                del current[_checked_index(argument, current, here)]
+                del current[checked_index(argument, current, here)]
             elif word not in (INSERT, OVERWRITE):
                 raise LanguageError(
                     format_path(here), f"unknown list operation; there are {REMOVE}, {INSERT} and {OVERWRITE}"
@@ -275,13 +286,13 @@ class Upsert:
             return
         new: list[Any] = [None]
         if word == OVERWRITE:
-            index = _checked_index(index, current, index_path)
+            index = checked_index(index, current, index_path)
             if isinstance(value, str):
                 new = [current[index]]
             self.put(new, 0, value, value_path)
             current[index] = new[0]
         else:
-            index = _insert_index(index, current, index_path)
+            index = insert_index(index, current, index_path)
             self.put(new, 0, value, value_path)
             current.insert(index, new[0])
 
@@ -300,9 +311,9 @@ class Upsert:
                 f"write `{word}: [index, value]`, or put the element's keys beside {OPERATIONS}",
             )
         if word == OVERWRITE:
-            index = _checked_index(index, current, path)
+            index = checked_index(index, current, path)
         else:
-            index = _insert_index(index, current, path)
+            index = insert_index(index, current, path)
             current.insert(index, {})
         self.put(current, index, siblings, siblings_path)
 
@@ -367,29 +378,6 @@ class Upsert:
 
 def _current(container: Any, key: Any, missing: Any = _MISSING) -> Any:
     return container.get(key, missing) if isinstance(container, dict) else container[key]
-
-
-def _checked_index(index: Any, current: list[Any], path: TreePath) -> int:
-    if type(index) is not int or not -len(current) <= index < len(current):
-        raise LanguageError(
-            format_path(path),
-            f"index {index!r} is out of range for a list of {len(current)}{_valid(current)}",
-        )
-    return index % len(current)
-
-
-def _valid(current: list[Any]) -> str:
-    return f" (valid: {-len(current)} to {len(current) - 1})" if current else ""
-
-
-def _insert_index(index: Any, current: list[Any], path: TreePath) -> int:
-    if type(index) is not int or index < min(-len(current), -1):
-        raise LanguageError(
-            format_path(path),
-            f"{index!r} is not a place to insert at in this list, "
-            f"which has {len(current)} elements (-1 appends)",
-        )
-    return len(current) if index == -1 else index
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -25,10 +25,10 @@ _LONGEST_PROJECT = 128
 _METHODS = ("grid", "random", "bayes", "custom")
 _GOALS = ("minimize", "maximize")
 _IMPUTE = ("latest", "best", "worst")
-_KEYS = frozenset(
+WANDB_KEYS = frozenset(
     """name description program project entity method metric metrics parameters early_terminate command
     run_cap scheduler controller job image_uri launch kind apiVersion""".split()
-) | set(ROOT_WORDS)
+)
 _OF_WANDB_ONLY = ("controller", "job", "image_uri", "launch")
 _HYPERBAND = ("type", "min_iter", "max_iter", "s", "eta", "strict")
 _RANGE, _NORMAL, _BETA = ("min", "max"), ("mu", "sigma"), ("a", "b")
@@ -67,8 +67,9 @@ def check_configuration(described: Mapping[str, Any], mode: str) -> None:
     """
     root = "sweep_configuration"
     for key in described:
-        if key not in _KEYS:
-            raise ConfigError(f"{format_key(root, str(key))}: unknown key{closest(key, sorted(_KEYS))}")
+        if key not in WANDB_KEYS and key not in ROOT_WORDS:
+            known = sorted({*WANDB_KEYS, *ROOT_WORDS})
+            raise ConfigError(f"{format_key(root, str(key))}: unknown key{closest(key, known)}")
     method = described["method"]
     if method not in _METHODS:
         raise ConfigError(f"{root}.method: no method {method!r}{closest(str(method), _METHODS)}")

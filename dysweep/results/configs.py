@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dysweep.files import dump_yaml
 from dysweep.results.columns import pandas
 from dysweep.text import harmless
+from dysweep.yaml_text import dump_yaml
 
 
 def difference(

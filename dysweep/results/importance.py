@@ -91,7 +91,7 @@ class Importance:
         ]
 
 
-def importance(trials: Trials, trees: int = _TREES) -> Importance:
+def importance(trials: Trials) -> Importance:
     """Return how much each parameter matters for the metric, and which two interact.
 
     It is the permutation importance (Breiman 2001) of scikit-learn's random forest, over five folds. Repeats
@@ -100,7 +100,6 @@ def importance(trials: Trials, trees: int = _TREES) -> Importance:
 
     Args:
         trials: the runs; those without a value that counts are left out.
-        trees: how many trees the forest has.
 
     Raises:
         ConfigError: there are fewer than ten runs, no parameter varies, or scikit-learn is not installed.
@@ -118,7 +117,7 @@ def importance(trials: Trials, trees: int = _TREES) -> Importance:
     ]
     if not names:
         raise ConfigError("--importance: no parameter has more than one value in these runs")
-    forests = _forests({name: _inputs(frame[name]) for name in names}, values, trees)
+    forests = _forests({name: _inputs(frame[name]) for name in names}, values)
     having = {name: frame[name].notna().to_numpy() for name in names}
     variance = float(values.var()) or 1.0
     single = numpy.array([forest.importances(having) for forest in forests]) / variance
@@ -228,7 +227,7 @@ class _Forest:
         return self.model.predict(rows.reshape(-1, rows.shape[2])).reshape(len(changes), *shape)
 
 
-def _forests(inputs: Mapping[str, Any], values: Any, trees: int) -> list[_Forest]:
+def _forests(inputs: Mapping[str, Any], values: Any) -> list[_Forest]:
     try:
         from sklearn.ensemble import RandomForestRegressor
         from sklearn.model_selection import KFold
@@ -237,7 +236,7 @@ def _forests(inputs: Mapping[str, Any], values: Any, trees: int) -> list[_Forest
     table = numpy.concatenate(list(inputs.values()), axis=1)
     forests = []
     for train, test in KFold(_FOLDS, shuffle=True, random_state=0).split(table):
-        model = RandomForestRegressor(trees, min_samples_leaf=2, random_state=0)
+        model = RandomForestRegressor(_TREES, min_samples_leaf=2, random_state=0)
         model.fit(table[train], values[train])
         left_out = {name: block[test] for name, block in inputs.items()}
         forests.append(_Forest(model, left_out, values[test], model.predict(table[test]), test))

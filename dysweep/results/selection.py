@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dysweep.errors import ConfigError, closest
-from dysweep.files import parse_yaml
 from dysweep.results.columns import is_number, key_of, pandas
 from dysweep.results.trials import Trials
 from dysweep.text import short_value
+from dysweep.yaml_text import parse_yaml
 
 _OPERATORS = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ from typing import Any
 from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import DirectoryError
-from dysweep.files import dump_yaml, read_json, write_in_place, writing
+from dysweep.files import read_json, write_in_place, writing
 from dysweep.language.hyperband import StoppedEarly
 from dysweep.language.wandb_rules import OF_ONE_RUN
 from dysweep.tracking.metrics import numbers, other_kinds
 from dysweep.tracking.records import WrittenRun, read_run
 from dysweep.tracking.runs import TrackedRun, shown_beside
+from dysweep.yaml_text import dump_yaml
 
 logger = logging.getLogger("dysweep")
 
@@ -50,6 +53,7 @@ class ProgramRun:
         self._sweep, self._run, self._name = sweep, run, name
         self._assignment, self._config = assignment, config
         self._from_scratch, self._with_tree = from_scratch, with_tree
+        self._gather()
         self._folders_before = set(self._folders())
         self.metrics_path = run.path / "metrics.json"
         self.other_values: dict[str, str] = {}
@@ -104,6 +108,7 @@ class ProgramRun:
         Returns:
             the final numeric metrics: of `metrics.json` in the run's directory, or else what was logged.
         """
+        self._gather()
         starts = [read_run(file) for file in self._files()]
         own = [start for start in starts if start.run_id == self._run.run_id]
         for stray in {start.run_id for start in starts} - {self._run.run_id, ""}:
@@ -153,6 +158,22 @@ class ProgramRun:
         if not found:
             logger.warning('%s: a mapping of numbers is needed, as {"loss": 0.1}', self.metrics_path)
         return found
+
+    def _gather(self) -> None:
+        """Move to the run what a program with a `dir=` of its own has written elsewhere.
+
+        Lightning's logger always has one, `.` by default, and WANDB_DIR does not win over it.
+        """
+        own = self._run.path / "wandb"
+        elsewhere = [Path("wandb"), *self._run.path.glob("*/wandb"), *self._run.path.glob("*/*/wandb")]
+        of_the_run = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(self._run.run_id)}")
+        for place in elsewhere:
+            for folder in place.glob("*run-*"):
+                here = own / folder.name
+                if of_the_run.fullmatch(folder.name) and not folder.is_symlink() and not here.exists():
+                    with writing(here):
+                        own.mkdir(exist_ok=True)
+                        shutil.move(folder, here)
 
     def _folders(self) -> list[Path]:
         return sorted(

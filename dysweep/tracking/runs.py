@@ -98,7 +98,7 @@ class TrackedRun:
             if HAS_FINISH_TIMEOUT and _FINISH_TIMEOUT not in os.environ:
                 self._settings["finish_timeout"] = _LONGEST_FINISH
         else:
-            self._settings["mode"] = "offline"
+            self._settings["mode"] = sweep.mode
             self._place["group"] = sweep.sweep_id
         self._given: dict[str, Any] = {}
         self._ended: list[wandb.Run] = []

@@ -11,7 +11,7 @@ from itertools import count, islice
 from typing import Any
 
 from dysweep.errors import ConfigError, LanguageError, misspelt
-from dysweep.files import dump_yaml, user_path
+from dysweep.files import user_path
 from dysweep.language.class_changes import class_changes
 from dysweep.language.combinations import choose
 from dysweep.language.definition import Definition
@@ -19,10 +19,12 @@ from dysweep.language.evaluate import carries_code
 from dysweep.language.points import Grid, Points
 from dysweep.language.tree import RESERVED, TreePath, format_path
 from dysweep.text import short_value
+from dysweep.yaml_text import dump_yaml
 
 logger = logging.getLogger("dysweep")
 
-_COMPARED_RUNS = 2_000
+_MOST_COMPARED, _FEWEST_COMPARED = 2_000, 100
+_COMPARED_SETTINGS = 500_000  # in all compared runs together: about half a second
 _WRITTEN_RUNS = 10_000
 _LONGEST_VALUES = 80
 _NAMED_CHANGES = 10
@@ -120,8 +122,8 @@ class Preview:
         return written
 
     def warn(self) -> None:
-        """Warn of what is doubtful: arguments of classes that are changed, and in the first 2,000 points no
-        config, the same config, misspelt keys.
+        """Warn of what is doubtful: arguments of classes that are changed, and in the first points (2,000, or
+        fewer of large configs) no config, the same config, misspelt keys.
         """
         if carries_code(self.definition.space.tree) and not self.allow_eval:
             return
@@ -131,7 +133,7 @@ class Preview:
         broken: list[LanguageError] = []
         added: dict[str, tuple[str, Iterable[str]]] = {}
         place = 0
-        for place, assignment in enumerate(islice(self.assignments(), _COMPARED_RUNS), start=1):
+        for place, assignment in enumerate(islice(self.assignments(), self._compared_runs()), start=1):
             try:
                 config = self.config(assignment)
             except LanguageError as error:
@@ -151,6 +153,11 @@ class Preview:
                 "%d of %d runs have the same config as another one, runs %d and %d for example",
                 len(equal), place, *equal[0],
             )  # fmt: skip
+
+    def _compared_runs(self) -> int:
+        """Return how many points are compared; a swept setting takes as long as ten others."""
+        settings = _count(self.definition.base_config) + 10 * len(self.definition.space.flat)
+        return min(_MOST_COMPARED, max(_FEWEST_COMPARED, _COMPARED_SETTINGS // settings))
 
     def _warn_of_classes(self) -> None:
         definition = self.definition
@@ -214,6 +221,8 @@ def _added_keys(
     """Return the paths of keys that the base lacks, with the key and those that the base has there."""
     if isinstance(base, dict) and isinstance(config, dict):
         for key, value in config.items():
+            if key in base and base[key] == value:
+                continue
             if key in base:
                 yield from _added_keys(base[key], value, (*path, key))
             else:
@@ -221,6 +230,12 @@ def _added_keys(
     elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
         for index, (old, new) in enumerate(zip(base, config, strict=True)):
             yield from _added_keys(old, new, (*path, index))
+
+
+def _count(tree: Any) -> int:
+    if isinstance(tree, dict):
+        return sum(map(_count, tree.values()))
+    return sum(map(_count, tree)) if isinstance(tree, list) else 1
 
 
 def _flow(value: Any) -> str:

@@ -49,6 +49,7 @@ _LONGEST_TEXT = 100
 _LONGEST_TREE = 400
 _LONGEST_PATH = 80
 _SHOWN = 20
+_REST = 4  # times what a look takes
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_OF_SILENCE = 60
 
@@ -75,6 +76,7 @@ def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool
     before = None
     with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
         while True:
+            begun = time.monotonic()
             status = look()
             over = is_over(status)
             if over:
@@ -86,7 +88,8 @@ def watch(look: Callable[[], SweepStatus], is_over: Callable[[SweepStatus], bool
             before = status.counts
             if over:
                 return status
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            # A large sweep takes long to be read; the agents beside it need the processor more.
+            time.sleep(max(_SECONDS_BETWEEN_LOOKS, _REST * (time.monotonic() - begun)))
 
 
 def sweep(status: SweepStatus, logged: Mapping[str, str] | None = None) -> Group:

@@ -20,7 +20,6 @@ from dysweep.views.runs import RunStatus
 _MOST_BARS = 12
 _MOST_EFFECTS = 4
 _SAMPLE = 400
-_TREES = 25
 _LINES = "#8a929d"  # seen on the bars, on white and on black
 _EXTRA = ("pandas", "scipy", "sklearn")
 
@@ -48,7 +47,7 @@ def importance_section(parameters: list[Parameter], metric: str, runs: list[RunS
     drawn = random.Random(0).sample(counting, min(_SAMPLE, len(counting)))
     studied = tuple(StudyRun(run.run_id, run.state, run.assignment, run.metrics) for run in drawn)
     try:
-        found = importance(trials_of([Study("", None, tuple(parameters), studied)], metric), _TREES)
+        found = importance(trials_of([Study("", None, tuple(parameters), studied)], metric))
     except ConfigError:  # no parameter varies
         return []
     of_sample = f"{count(len(drawn))} of {count(len(counting))} runs, drawn at random"

@@ -1,0 +1,59 @@
+"""Measure dysweep beside its peers, all in turn, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.benchmarks import table
+from tests.benchmarks.ruler import Plan, become_subreaper
+
+NAMES = (
+    "imports", "resolve", "creation", "disk", "claim", "views", "memory", "offline", "latency", "agents",
+    "online",
+)  # fmt: skip
+
+
+def main() -> int:
+    """Measure, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of tiny sizes, to see that all of it works"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="how often all take their turn (default: 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the table in this page")
+    parser.add_argument("--folder", type=Path, help="a folder on the disk to measure")
+    given = parser.parse_args()
+    become_subreaper()
+    rows, warnings = [], []
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        plan = Plan(1 if given.quick else given.rounds, given.quick, Path(folder), warnings)
+        about = table.machine(plan)
+    if about["load"] > about["cores"] / 2 and not given.quick:
+        plan.warn(f"load {about['load']}: wall times are of a busy machine; CPU and counts hold")
+    for name in given.only or NAMES:
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            plan = Plan(plan.rounds, plan.quick, Path(folder), warnings)
+            found = list(importlib.import_module(f"tests.benchmarks.{name}").measure(plan))
+        rows += [(name, row) for row in found]
+        print(f"{name}: {len(found)} rows in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    measured = [row for _, row in rows]
+    print("\n".join(table.lines(measured)))
+    if given.json is not None:
+        given.json.write_text(table.as_json(rows, about, warnings))
+    if given.write is not None:
+        table.write(given.write, measured, about)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
