@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,13 +199,13 @@ def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
 
 def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int:
     if options.json:
-        print(look().to_json())
+        _write("-", chain(look().json_lines(), ["\n"]), "--json")
     elif options.csv is not None:
-        _write(options.csv, look().to_csv(), "--csv")
+        _write(options.csv, look().csv_lines(), "--csv")
     elif options.html is not None:
         from dysweep.views.report import report
 
-        _write(options.html, report(look(), options.metric, options.by), "--html")
+        _write(options.html, [report(look(), options.metric, options.by)], "--html")
     else:
         from dysweep.views import screen
         from dysweep.views.terminal import show
@@ -217,11 +218,11 @@ def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int
     return 0
 
 
-def _write(path: str, text: str, option: str) -> None:
+def _write(path: str, lines: Iterable[str], option: str) -> None:
     if path == "-":
-        print(text, end="")
+        sys.stdout.writelines(lines)
     else:
-        write_text(path, text, option)
+        write_text(path, "".join(lines), option)
 
 
 _SHOWN_INSTEAD = ("diff", "export", "importance", "best")
@@ -251,7 +252,7 @@ def results(options: ResultsOptions, config: ResumableSweepConfig) -> int:
     if shown == "diff":
         return _show_difference(options, sweeps)
     if options.export is not None and options.run is not None:
-        _write(options.export, _holding(sweeps, options.run).base_config_of(options.run), "--export")
+        _write(options.export, [_holding(sweeps, options.run).base_config_of(options.run)], "--export")
         return 0
     from dysweep.results import show
     from dysweep.results.selection import where
@@ -262,7 +263,7 @@ def results(options: ResultsOptions, config: ResumableSweepConfig) -> int:
     )
     if options.export is not None:
         run_id = show.best_run(trials)
-        _write(options.export, _holding(sweeps, run_id).base_config_of(run_id), "--export")
+        _write(options.export, [_holding(sweeps, run_id).base_config_of(run_id)], "--export")
         say(f"config of the best run: {run_id}, {trials.metric} {trials.ranked.iloc[0]:g}")
         return 0
     names = ("by", "pivot", "sort", "top", "best", "importance")

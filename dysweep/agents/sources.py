@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from dysweep.directory.heartbeat import Heartbeat, Watch
+from dysweep.directory.reading import read_each
 from dysweep.directory.runs import Attempt, RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, LanguageError
@@ -246,23 +247,31 @@ def find_resumable(directory: SweepDirectory, states: Collection[State]) -> Find
         states: which of preempted, crashed and failed are wanted.
     """
     found = Findings()
-    for run in directory.runs():
+
+    def look(run: RunDirectory) -> tuple[list[Resumable], Resumable] | None:
+        """Return a run that is wanted, with the list that it belongs to."""
         try:
+            last = run.last_attempt()
+            end = None if last is None else last.end()
+            if end is not None and end.outcome not in states:
+                return None
             # Read now, so that a damaged run is left alone before anything of it is claimed.
             run.record()
-            last = run.last_attempt()
             if last is None:
-                found.resumable.append(Resumable(run, None, State.CRASHED, ""))
-                continue
-            state, owner, unseen = last.state(), last.owner(), last.unseen()
+                return found.resumable, Resumable(run, None, State.CRASHED, "")
+            state, owner = last.state(), last.owner()
             started = owner.started if owner else ""
+            if state in states:
+                return found.resumable, Resumable(run, last, state, started)
+            if state is State.RUNNING and State.CRASHED in states and last.unseen():
+                return found.unseen, Resumable(run, last, State.CRASHED, started)
         except DirectoryError as error:
             logger.error("%s; the run is left alone", error)
-            continue
-        if state in states:
-            found.resumable.append(Resumable(run, last, state, started))
-        elif state is State.RUNNING and unseen and State.CRASHED in states:
-            found.unseen.append(Resumable(run, last, State.CRASHED, started))
+        return None
+
+    for wanted in filter(None, read_each(look, directory.runs())):
+        whose, resumable = wanted
+        whose.append(resumable)
     found.resumable.sort(key=lambda each: each.urgency)
     found.unseen.sort(key=lambda each: each.urgency)
     return found

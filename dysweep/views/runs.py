@@ -101,6 +101,11 @@ class RunStatus:
     history: tuple[AttemptStatus, ...] = ()
     definition: int = 1
 
+    def to_stored(self) -> dict[str, Any]:
+        """Return it as mappings and lists."""
+        early = None if self.stopped_early is None else vars(self.stopped_early)
+        return {**vars(self), "stopped_early": early, "history": [vars(each) for each in self.history]}
+
 
 def run_status(run: RunDirectory, max_attempts: int, details: bool, owners: bool = True) -> RunStatus:
     """Read a run.

@@ -6,14 +6,17 @@ import csv
 import io
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from dysweep.directory.extensions import Definitions, Extension
 from dysweep.directory.legacy import OldSweep
-from dysweep.directory.runs import State
+from dysweep.directory.reading import read_each
+from dysweep.directory.runs import RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
 from dysweep.language.metric import Metric, best_of
@@ -91,42 +94,49 @@ class SweepStatus(Results):
 
     def to_json(self) -> str:
         """Write everything as one JSON text; keys are only ever added. NaN and infinity are null."""
+        return "".join(self.json_lines())
+
+    def json_lines(self) -> Iterator[str]:
+        """Write the same line by line, a run in each, which takes no memory."""
         sweep = self.sweep
-        return json.dumps(
-            {
-                "sweep_id": sweep.sweep_id,
-                "mode": sweep.mode,
-                "entity": sweep.entity,
-                "project": sweep.project,
-                "directory": str(self.directory),
-                "total": self.total,
-                "counts": self.counts,
-                "damaged": list(self.damaged),
-                "runs": [strict(asdict(run)) for run in self.runs],
-            },
-            indent=1,
-            allow_nan=False,
-        )
+        head = {
+            "sweep_id": sweep.sweep_id,
+            "mode": sweep.mode,
+            "entity": sweep.entity,
+            "project": sweep.project,
+            "directory": str(self.directory),
+            "total": self.total,
+            "counts": self.counts,
+            "damaged": list(self.damaged),
+        }
+        yield f'{_strict_json(head)[:-1]}, "runs": ['
+        for place, run in enumerate(self.runs):
+            yield f"{',' if place else ''}\n {_strict_json(run.to_stored())}"
+        yield "\n]}"
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return one row for each run, with its parameters and final metrics, and the columns' names.
 
         A metric that has the name of another column is called `metric.NAME`.
         """
+        header, rows = self._rows()
+        return header, list(rows)
+
+    def _rows(self) -> tuple[list[str], Iterator[list[Any]]]:
         parameters = [parameter.name for parameter in self.parameters]
         metrics = sorted({name for run in self.runs for name in run.metrics})
         before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "stopped_early", "error"]
         header = [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
-        rows = []
-        for run in self.runs:
-            error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
-            row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
-            settings = self.settings(run)
-            row += [settings.get(name) for name in parameters]
-            row += [getattr(run, column) for column in _COLUMNS_AFTER]
-            early = None if run.stopped_early is None else str(run.stopped_early)
-            rows.append([*row, early, error, *(run.metrics.get(name) for name in metrics)])
-        return header, rows
+        return header, (self._row(run, parameters, metrics) for run in self.runs)
+
+    def _row(self, run: RunStatus, parameters: list[str], metrics: list[str]) -> list[Any]:
+        error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
+        row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
+        settings = self.settings(run)
+        row += [settings.get(name) for name in parameters]
+        row += [getattr(run, column) for column in _COLUMNS_AFTER]
+        early = None if run.stopped_early is None else str(run.stopped_early)
+        return [*row, early, error, *(run.metrics.get(name) for name in metrics)]
 
     def config(self, run_id: str) -> dict[str, Any]:
         """Read the config of a run.
@@ -207,10 +217,22 @@ class SweepStatus(Results):
 
         A text that a spreadsheet would compute gets a `'` before it, and control characters are written out.
         """
-        header, rows = self.rows()
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows([[inert(cell) for cell in row] for row in [header, *rows]])
-        return text.getvalue()
+        return "".join(self.csv_lines())
+
+    def csv_lines(self) -> Iterator[str]:
+        """Write the same line by line, which takes no memory."""
+        header, rows = self._rows()
+        for row in chain([header], rows):
+            text = io.StringIO(newline="")
+            csv.writer(text).writerow([inert(cell) for cell in row])
+            yield text.getvalue()
+
+
+def _strict_json(tree: Any) -> str:
+    try:
+        return json.dumps(tree, allow_nan=False)
+    except ValueError:
+        return json.dumps(strict(tree), allow_nan=False)
 
 
 def read_status(
@@ -233,11 +255,18 @@ def read_status(
     sweep = old.stand_in() if old else directory.sweep
     runs = [old_run_status(run) for run in old.runs()] if old else []
     damaged = []
-    for run in directory.runs():
+
+    def look(run: RunDirectory) -> RunStatus | str:
         try:
-            runs.append(run_status(run, max_attempts, details, owners))
+            return run_status(run, max_attempts, details, owners)
         except DirectoryError as error:
-            damaged.append(str(error))
+            return str(error)
+
+    for seen in read_each(look, directory.runs()):
+        if isinstance(seen, str):
+            damaged.append(seen)
+        else:
+            runs.append(seen)
     definitions = Definitions((Extension(sweep),)) if old else Definitions.of(directory)
     total = None if old else _total(definitions, runs)
     later = tuple(each.sweep for each in definitions.extensions[1:])
