@@ -55,9 +55,19 @@ def after_a_second_init(config):
     _rows(wandb.init().log, config["lr"])
 
 def in_a_thread(config):
-    thread = threading.Thread(target=_rows, args=(wandb.log, config["lr"]))
-    thread.start()
-    thread.join()
+    ended = threading.Event()
+
+    def work():
+        try:
+            _rows(wandb.log, config["lr"])
+        finally:
+            ended.set()
+
+    try:
+        threading.Thread(target=work).start()
+        ended.wait()
+    finally:
+        ended.wait()  # or it would log to a run that has ended; a second join() would not wait (Python 3.11)
 
 def nested(config):
     for _ in range(5):

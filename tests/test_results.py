@@ -486,6 +486,20 @@ def test_what_only_adds_up_and_a_single_parameter_have_no_interaction(capsys):
     assert "interact" not in shown(capsys, "--sweep_id", alone, "--importance")
 
 
+def test_numbers_are_shown_by_quarters_however_near_or_far_they_are():
+    near = [1 + number / 1e6 for number in range(16)]
+    far = [*range(15), math.inf]
+    sweep_id = created({name: {"sweep": True, "values": far} for name in ("near", "far")})
+    for number in range(16):
+        chosen = {"near": near[number], "far": far[number]}
+        record(sweep_id, number, chosen, {"accuracy": number * 1e300})
+    found = dysweep.open_sweep(sweep_id).importance()
+    values = found.effects.groupby("parameter", sort=False)["value"].agg(list)
+    assert values["far"] == ["0 to 3", "4 to 7", "8 to 11", "12 to inf"]
+    assert values["near"][:2] == ["1.0 to 1.000003", "1.000004 to 1.000007"]
+    assert 0 < found.explained <= 1
+
+
 def test_a_parameter_and_the_choice_that_it_is_in_are_no_interaction():
     depth = {"sweep": True, "values": [1, 2, 3, 4]}
     model = {"sweep": True, "sweep_alias": ["tree", "knn"], "values": [{"depth": depth}, {}]}

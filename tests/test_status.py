@@ -73,9 +73,12 @@ def test_a_sweep_is_shown_with_what_needs_attention_and_what_runs(half_done, cap
     assert "1/5" in lines[1] and "2 pending  1 running  1 finished  1 failed" in lines[1]
     assert [line.split("  ") for line in lines[2:]] == [
         ["needs attention:"],
-        ["", f"{sweep_id}-0002", "failed", "1 attempt", lines[3].split("  ")[4], "ValueError: at step 3"],
+        ["", f"{sweep_id}-0002", "failed", "1 attempt", lines[3].split("  ")[4]],
+        ["errors:"],
+        ["", "ValueError: at step 3"],
+        ["", "", f"1 run: {sweep_id}-0002"],
         ["running:"],
-        ["", f"{sweep_id}-0003", lines[5].split("  ")[2], lines[5].split("  ")[3], "lr=3, model=net"],
+        ["", f"{sweep_id}-0003", lines[8].split("  ")[2], lines[8].split("  ")[3], "lr=3, model=net"],
     ]
     agent.send_signal(signal.SIGKILL)
     agent.wait()

@@ -128,15 +128,16 @@ def test_long_names_lose_their_middle_and_other_columns_their_end(sweep_id):
     assert re.fullmatch(both_ends, title.rstrip())
 
 
-def test_equal_errors_are_shown_once_with_their_runs(sweep_id):
-    lines = piped("dysweep_status", "--sweep_id", sweep_id, "--runs").splitlines()
+@pytest.mark.parametrize("more", [[], ["--runs"]])
+def test_equal_errors_are_shown_once_with_their_runs(sweep_id, more):
+    lines = piped("dysweep_status", "--sweep_id", sweep_id, *more).splitlines()
     assert [line.rstrip() for line in lines[lines.index("errors:") + 1 :]] == [
         "  RuntimeError: CUDA out of memory. " + ("Tried to allocate 20.00 MiB. " * 6).rstrip(),
         f"    3 runs: {sweep_id}-0001, {sweep_id}-0005, {sweep_id}-0009",
         "  FileNotFoundError: no file /data/" + "x" * 150 + "/train.txt",
         f"    1 run: {sweep_id}-0003",
     ]
-    narrow = without_colours(on_a_terminal(54, "dysweep_status", "--sweep_id", sweep_id, "--runs"))
+    narrow = without_colours(on_a_terminal(54, "dysweep_status", "--sweep_id", sweep_id, *more))
     assert f"    3 runs: {sweep_id}-0001, {sweep_id}-0005 and 1 more\n" in re.sub(" +\n", "\n", narrow)
 
 

@@ -117,6 +117,7 @@ def importance(trials: Trials) -> Importance:
     ]
     if not names:
         raise ConfigError("--importance: no parameter has more than one value in these runs")
+    values = values / (numpy.abs(values).max() or 1.0)  # the square of a diverged loss may be infinite
     forests = _forests({name: _inputs(frame[name]) for name in names}, values)
     having = {name: frame[name].notna().to_numpy() for name in names}
     variance = float(values.var()) or 1.0
@@ -261,8 +262,14 @@ def _in_quarters(trials: Trials, name: str) -> Trials:
     column = trials.frame[name]
     if not pandas.api.types.is_numeric_dtype(column) or column.nunique() <= _MOST_VALUES:
         return trials
-    cut, edges = pandas.qcut(column.astype(float), _QUARTILES, duplicates="drop", retbins=True)
-    # Not the intervals' own bounds: the first begins a bit below the smallest number.
-    bounds = zip(edges[:-1], edges[1:], strict=True)
-    texts = [f"{low:.4g} to {high:.4g}" for low, high in bounds]
-    return replace(trials, frame=trials.frame.assign(**{name: cut.cat.rename_categories(texts)}))
+    # By rank, as a number may be infinite.
+    quarters = pandas.qcut(column.rank(), _QUARTILES, labels=False, duplicates="drop")
+    ends = column.astype(float).groupby(quarters).agg(["min", "max"])
+    texts = _ranges(ends, "{:.4g}")
+    texts = texts if texts.is_unique else _ranges(ends, "{!r}")
+    cut = pandas.Categorical(quarters.map(texts), categories=texts, ordered=True)
+    return replace(trials, frame=trials.frame.assign(**{name: cut}))
+
+
+def _ranges(ends: Any, form: str) -> Any:
+    return ends["min"].map(form.format) + " to " + ends["max"].map(form.format)

@@ -109,6 +109,7 @@ def sweep(status: SweepStatus, logged: Mapping[str, str] | None = None) -> Group
     parts: list[RenderableType] = [Columns([title]), _Bar(status)]
     attention = [run for run in status.runs if run.state in (State.FAILED, State.CRASHED, State.PREEMPTED)]
     parts += _section("needs attention", attention, _attention_row)
+    parts += _errors(attention, _SHOWN)
     parts += [Words(each, "red") for each in status.damaged]
     running = [run for run in status.runs if run.state == State.RUNNING]
     parts += _section("running", running, lambda run: _running_row(run, (logged or {}).get(run.run_id, "")))
@@ -207,13 +208,12 @@ def _state(run: RunStatus) -> Text:
 
 def _attention_row(run: RunStatus) -> Sequence[Cell]:
     attempts = f"{run.attempts} attempt{'s' if run.attempts != 1 else ''}"
-    reason = _error(run.error) if run.error else f"on {run.host}"
     return [
         Name(f"  {run.run_id}"),
         _state(run),
         f"given up after {attempts}" if run.set_aside else attempts,
         f"{ago(run.ended or run.started)} ago",
-        reason,
+        "" if run.error else f"on {run.host}",
     ]
 
 
@@ -243,15 +243,21 @@ def runs(status: SweepStatus) -> Group:
         rows = [_run_row(run, metric) for run in shown]
         parts.append(Columns(rows, header, whole, extra=["metrics"]))
     parts += [Words(each, "red") for each in status.damaged]
+    return Group(*parts, *_errors(shown))
+
+
+def _errors(runs: Iterable[RunStatus], most: int | None = None) -> list[RenderableType]:
+    """Draw each error once, with the runs that have it."""
     errors: dict[str, list[str]] = {}
-    for run in shown:
+    for run in runs:
         if run.error is not None:
             errors.setdefault(_error(run.error), []).append(run.run_id)
-    if errors:
-        parts.append(Text("errors:", style="bold"))
-    for error, run_ids in sorted(errors.items(), key=lambda each: -len(each[1])):
+    parts: list[RenderableType] = [Text("errors:", style="bold")] if errors else []
+    often = sorted(errors.items(), key=lambda each: -len(each[1]))
+    for error, run_ids in often[:most]:
         parts += [Padding(Words(error, "red"), (0, 0, 0, 2), expand=False), _Runs(run_ids)]
-    return Group(*parts)
+    more = 0 if most is None else len(often) - most
+    return [*parts, *([Text(f"  and {more} more; --runs lists all", style="dim")] if more > 0 else [])]
 
 
 def _run_row(run: RunStatus, metric: Metric | None) -> Sequence[Cell]:
