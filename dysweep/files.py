@@ -110,6 +110,20 @@ def replace_json(path: Path, content: Any) -> None:
         sync_directory(path.parent)
 
 
+def write_new_json(path: Path, content: Any) -> None:
+    """Write a JSON file where nobody looks yet, and flush it to the disk; its name is not durable.
+
+    Raises:
+        OSError: it cannot be written, or is there already.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        # Without this a power failure can leave the later name with empty content.
+        os.fsync(file.fileno())
+
+
 def claim_json(path: Path, content: Any) -> bool:
     """Create a JSON file with O_EXCL: of many processes that try, exactly one succeeds.
 
@@ -163,15 +177,10 @@ def publish_json(path: Path, content: Any) -> bool:
 @contextmanager
 def _written_beside(path: Path, content: Any) -> Iterator[Path]:
     """Write a JSON file that is hidden beside its later place; remove it if it is still there in the end."""
+    # Under a name that nobody can guess: through no link that somebody has put there.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # Exclusively, and under a name that nobody can guess: through no link that somebody has put there.
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            # Without this a power failure can leave the later name with empty content.
-            os.fsync(file.fileno())
+        write_new_json(beside, content)
         yield beside
     finally:
         with suppress(OSError):

@@ -135,10 +135,40 @@ def finishes_itself(config, checkpoint_dir):
     wandb.finish()
 
 
+def installs_a_package(config, checkpoint_dir):
+    metadata = Path("packages/mine-1.0.dist-info/METADATA")
+    metadata.parent.mkdir(exist_ok=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+
+
 def starts_another_run_afterwards(config, checkpoint_dir):
     finishes_itself(config, checkpoint_dir)
     with wandb.init(project="evaluation", dir=checkpoint_dir, reinit="create_new") as run:
         assert run.id not in str(checkpoint_dir) and run.settings.mode == "offline"
+
+
+def packages_of(run):
+    [path] = run.path.glob("wandb/offline-run-*/files/requirements.txt")
+    return path.read_text().splitlines()
+
+
+def test_each_run_keeps_the_packages_that_are_installed_when_it_starts(monkeypatch):
+    Path("packages").mkdir()
+    monkeypatch.syspath_prepend("packages")
+    sweep_id = created()
+    dysweep_run_resume(function=installs_a_package, sweep_id=sweep_id)
+    first, second = [packages_of(helpers.run_of(sweep_id, number)) for number in (1, 2)]
+    assert f"wandb=={wandb.__version__}" in first
+    assert set(second) == {*first, "mine==1.0"} and "mine==1.0" not in first
+
+
+def test_runs_keep_no_packages_if_wandb_is_told_to_keep_none(monkeypatch):
+    monkeypatch.setenv("WANDB_X_SAVE_REQUIREMENTS", "false")
+    wandb.teardown()  # the SDK reads its variables once
+    sweep_id = created()
+    dysweep_run_resume(function=logs, sweep_id=sweep_id)
+    assert not list(helpers.run_of(sweep_id).path.glob("wandb/*/files/requirements.txt"))
+    wandb.teardown()
 
 
 @pytest.mark.parametrize("function", [logs, inits_itself, finishes_itself, starts_another_run_afterwards])

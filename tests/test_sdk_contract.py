@@ -15,6 +15,7 @@ import yaml
 from wandb_server import Fault
 
 from dysweep.directory.address import SweepAddress
+from dysweep.tracking.requirements import WITHOUT_REQUIREMENTS, save_requirements
 from dysweep.tracking.upload import upload
 from dysweep.tracking.versions import GIVES_UP, HAS_FINISH_TIMEOUT, HAS_STOP_FUNCTION
 
@@ -261,6 +262,21 @@ def test_what_a_sweep_has_chosen_stays(own_folder):
             run.config.update({"lr": 0.2}, allow_val_change=True)
             assert run.config["lr"] == 0.1
     wandb.teardown()
+
+
+def test_the_packages_that_the_sdk_lists_are_those_that_dysweep_saves(own_folder):
+    def saved(**settings):
+        with wandb.init(mode="offline", dir=own_folder, settings=wandb.Settings(**settings)) as run:
+            if settings:
+                save_requirements(run)
+        wandb.teardown()  # the SDK's process writes the file after `finish`
+        file = Path(run.dir, "requirements.txt")
+        return sorted(file.read_text().split()) if file.exists() else None
+
+    with otherwise("runs lack their requirements.txt, or have it twice (tracking/requirements.py)"):
+        packages = saved()
+        assert f"wandb=={wandb.__version__}" in packages
+        assert saved(**WITHOUT_REQUIREMENTS) == packages
 
 
 def test_group_and_job_type_are_sent_with_the_next_name(server):

@@ -94,23 +94,24 @@ class FreePoints:
         """
         directory = self.claims_of.directory
         started = directory.run_ids()
-        begin, is_alone = 0, True
+        begin, is_first = 0, True
         while not self._has_reached_target():
             total = self.total
             index = self._free(total, begin, started)
             if index is None:
                 return
             run_id, points = directory.run_id(index + 1), self.points
-            # The lock only tells that another agent is at it; which one gets a point is decided by the rename
-            # in start_run.
-            with _unless_taken(directory.lock_path) if is_alone else nullcontext(True) as is_free:
+            # The lock only tells that another agent begins at the same time; later ones are met at a point
+            # that is taken. Which one gets a point is decided by the rename in start_run.
+            with _unless_taken(directory.lock_path) if is_first else nullcontext(True) as is_free:
                 claim = None
                 if is_free and not (directory.runs_path / run_id).exists():
                     claim = self.claims_of.new(
                         run_id, points.assignment(index), place=index + 1, definition=points.number(index)
                     )
+            is_first = False
             if claim is None:
-                is_alone, started = False, directory.run_ids()
+                started = directory.run_ids()
                 begin = 0 if total is None else random.randrange(total)
             else:
                 started.add(run_id)

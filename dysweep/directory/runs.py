@@ -322,8 +322,9 @@ class RunDirectory:
         """
         # Of all processes that saw the same last attempt, one can create this file.
         attempt = Attempt(self, after.number + 1 if after else 1)
-        with writing(self.attempts_path):
-            self.attempts_path.mkdir(parents=True, exist_ok=True)
+        if after is None:
+            with writing(self.attempts_path):
+                self.attempts_path.mkdir(parents=True, exist_ok=True)
         return attempt if claim_json(attempt.claim_path, asdict(Owner.current())) else None
 
     def set_checkpoint_aside(self, delete: bool) -> None:

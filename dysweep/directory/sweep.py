@@ -40,7 +40,7 @@ from dysweep.directory.address import SweepAddress, check_id
 from dysweep.directory.liveness import now
 from dysweep.directory.runs import Attempt, RunDirectory
 from dysweep.errors import ConfigError, DirectoryError, NotFoundError
-from dysweep.files import publish_json, read_json, replace_json, sync_directory
+from dysweep.files import publish_json, read_json, sync_directory, write_new_json
 from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.space import Space
 
@@ -337,16 +337,19 @@ class SweepDirectory:
         beside = self.runs_path / f".{check_id(run_id, 'run id')}.{secrets.token_hex(4)}.tmp"
         made = RunDirectory(beside)
         try:
-            made.attempts_path.mkdir(parents=True)
+            beside.mkdir()
             record = {"run_id": run_id, "assignment": assignment, "name": name, "created": now()}
             later = {"definition": definition} if definition > 1 else {}
-            replace_json(beside / "run.json", {**record, **later})
+            write_new_json(beside / "run.json", {**record, **later})
             if config is not None:
-                replace_json(beside / "run_config.json", config)
+                write_new_json(beside / "run_config.json", config)
             # The claim goes in before the rename: a run is never seen that nobody has started, and a
             # crash before the rename leaves only a hidden folder, with no trace of the point having been
             # taken.
             made.claim(None)
+            # The names in it, once for all: a power failure after the rename could else leave a run whose
+            # point nobody knows.
+            sync_directory(beside)
             run = RunDirectory(self.runs_path / run_id)
             own = beside.stat().st_ino
             try:

@@ -25,6 +25,7 @@ from dysweep.tracking.judge import Judge
 from dysweep.tracking.metrics import final_summary, numbers, other_kinds
 from dysweep.tracking.records import last_offline_step
 from dysweep.tracking.replacing import replace_everywhere
+from dysweep.tracking.requirements import WITHOUT_REQUIREMENTS, save_requirements
 from dysweep.tracking.sdk import forget_one_run, quiet_sdk, sdk_errors
 from dysweep.tracking.upload import mark_not_uploaded
 from dysweep.tracking.versions import (
@@ -88,7 +89,7 @@ class TrackedRun:
         self._locked = {**assignment, "dy_config": dict(config)}
         self._shown = shown_beside(sweep, config, with_tree)
         self._place: dict[str, Any] = {"id": run.run_id, "entity": sweep.entity, "project": sweep.project}
-        self._settings: dict[str, Any] = {"silent": True, "reinit": "finish_previous"}
+        self._settings: dict[str, Any] = {"silent": True, "reinit": "finish_previous", **WITHOUT_REQUIREMENTS}
         if name:
             self._place["name"] = name
         if sweep.online:
@@ -124,6 +125,7 @@ class TrackedRun:
             resume=resume if self._online or RESUMES_OFFLINE else None,
             settings=wandb.Settings(**self._settings),
         )
+        save_requirements(run)
         if self._judge is not None:
             self._judge.watch(run)
         if resume and not self._online and not RESUMES_OFFLINE:
