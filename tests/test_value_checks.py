@@ -1,4 +1,4 @@
-"""A value that does not fit the base is found at creation, and so is one that only breaks what comes after it."""
+"""A value that does not fit the base is found at creation, also if it only breaks what comes after it."""
 
 from pathlib import Path
 

@@ -23,7 +23,7 @@ from dysweep.language.labels import flow
 from dysweep.language.nodes import sweep_nodes, warn_of_seeming_nodes
 from dysweep.language.parameter import Parameter, wandb_part
 from dysweep.language.placed import KEEP, Placed
-from dysweep.language.substitute import put_in
+from dysweep.language.substitute import Slots, slots_of
 from dysweep.language.tree import TreePath, copy_tree, format_path
 from dysweep.language.upsert import upsert
 from dysweep.limits import check_plain_size
@@ -201,8 +201,12 @@ class Space:
         for parameter, choice in choices:
             for path in parameter.paths:
                 chosen[path] = choice
-        patch = put_in(self.tree, self.path, chosen)
+        patch = self.tree if self._slots is None else self._slots.fill(chosen)
         return {} if patch is KEEP else patch
+
+    @cached_property
+    def _slots(self) -> Slots | None:
+        return slots_of(self.tree, self.path)
 
     def _choices(self, assignment: Mapping[str, Any]) -> Iterator[tuple[Parameter, int | Placed]]:
         """Return for each flat parameter that is set the place of its value, or a value itself."""
