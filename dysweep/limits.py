@@ -42,9 +42,18 @@ def check_plain_size(tree: Any, where: str) -> None:
     Raises:
         LanguageError: it is too large.
     """
-    # marshal writes at least a byte for each value and each character, and does so in C.
-    if _BYTES_OF_A_VALUE * len(marshal.dumps(tree, 2)) > max_bytes():
+    if not is_surely_small(tree):
         check_size(tree, where)
+
+
+def is_surely_small(*trees: Any) -> bool:
+    """Return whether plain trees, in which no object is at two places, are together not too large.
+
+    They may still not be where this cannot be told at once.
+    """
+    # marshal writes at least a byte for each value and each character, and does so in C.
+    written = sum(len(marshal.dumps(tree, 2)) for tree in trees)
+    return _BYTES_OF_A_VALUE * written <= max_bytes()
 
 
 def check_size(tree: Any, where: str) -> None:

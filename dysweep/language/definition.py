@@ -11,11 +11,11 @@ from typing import Any
 from dysweep.errors import ConfigError, LanguageError, closest, misspelt
 from dysweep.files import load_file
 from dysweep.language.base_fit import check_fit
-from dysweep.language.evaluate import carries_code, is_plain
 from dysweep.language.nodes import ROOT_WORDS
 from dysweep.language.parameter import check_alternatives
 from dysweep.language.space import Space
-from dysweep.language.tree import GROUP, copy_tree, describe, format_key, format_path, is_word
+from dysweep.language.tree import GROUP, copy_tree, describe, format_key, format_path
+from dysweep.language.value_checks import check_values
 from dysweep.language.wandb_rules import check_configuration, check_parameter
 from dysweep.limits import check_size
 
@@ -82,7 +82,7 @@ def define(
         raise LanguageError(
             format_path(path), "nothing is swept; mark at least one setting with `sweep: true`"
         )
-    _check_alternatives(space, base, allow_eval)
+    check_values(space, base, allow_eval)
     check_fit(space, base, base_config)
     return Definition(base, described, space)
 
@@ -154,21 +154,3 @@ def _complete(described: dict[str, Any], key: str, setting: str, value: Any) -> 
             f"{setting}: {value!r} contradicts sweep_configuration.{key}, which is {place[last]!r}; "
             "give it once"
         )
-
-
-def _check_alternatives(space: Space, base_config: Mapping[str, Any], allow_eval: bool) -> None:
-    """Upsert every declared value once, so that a broken one is found before any machine works."""
-    if carries_code(space.tree) and not allow_eval:
-        logger.warning(
-            "the sweep carries code (dy__eval): its agents need --allow_eval True, and it was not checked"
-        )
-        return
-    space.resolve(base_config, space.example, allow_eval)
-    for parameter in space.flat:
-        in_place = not any(is_word(key) for key in parameter.path)
-        for index, value in enumerate(parameter.values):
-            if index == 0 and parameter.within is None:
-                continue
-            if not parameter.zipped and in_place and is_plain(value):
-                continue  # a number or text replaces what is there, whatever that is
-            space.check_value(base_config, parameter, index, allow_eval)

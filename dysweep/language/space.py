@@ -23,7 +23,7 @@ from dysweep.language.labels import flow
 from dysweep.language.nodes import sweep_nodes, warn_of_seeming_nodes
 from dysweep.language.parameter import Parameter, wandb_part
 from dysweep.language.placed import KEEP, Placed
-from dysweep.language.substitute import put_in
+from dysweep.language.substitute import Slots, slots_of
 from dysweep.language.tree import TreePath, copy_tree, format_path
 from dysweep.language.upsert import upsert
 from dysweep.limits import check_plain_size
@@ -177,14 +177,17 @@ class Space:
                 raise LanguageError(
                     format_path(parameter.path), f"{parameter.name!r} has no value {flow(sent)}"
                 )
-        return self._upsert(base_config, self._choices(assignment), allow_eval)
+        return self.resolve_choices(base_config, self._choices(assignment), allow_eval)
 
-    def _upsert(
+    def resolve_choices(
         self,
         base_config: Mapping[str, Any],
         choices: Iterable[tuple[Parameter, int | Placed]],
         allow_eval: bool,
     ) -> dict[str, Any]:
+        """Return the config that choices stand for: flat parameters, each with the place of its value, or
+        with a value that was not declared.
+        """
         config = upsert(base_config, self._patch(choices), allow_eval=allow_eval, patch_path=self.path)
         check_plain_size(config, "the config")
         return config
@@ -198,33 +201,12 @@ class Space:
         for parameter, choice in choices:
             for path in parameter.paths:
                 chosen[path] = choice
-        patch = put_in(self.tree, self.path, chosen)
+        patch = self.tree if self._slots is None else self._slots.fill(chosen)
         return {} if patch is KEEP else patch
 
-    def check_value(
-        self, base_config: Mapping[str, Any], parameter: Parameter, index: int, allow_eval: bool
-    ) -> None:
-        """Resolve a config that has one declared value, with the first of all others.
-
-        Args:
-            base_config: the tree that every run starts from.
-            parameter: one of `flat`.
-            index: which of its values.
-            allow_eval: whether code in the space (`dy__eval`) may be run.
-
-        Raises:
-            LanguageError: it does not fit the base.
-        """
-        chosen = {each.name: 0 for each in self.flat if each.values}
-        leading: tuple[int, int] | None = (self.flat.index(parameter), index)
-        while leading is not None:
-            place, index = leading
-            chosen[self.flat[place].name] = index
-            leading = self.flat[place].within
-        choices = [
-            (each, chosen[each.name] if each.values else Placed(each.first, each.path)) for each in self.flat
-        ]
-        self._upsert(base_config, choices, allow_eval)
+    @cached_property
+    def _slots(self) -> Slots | None:
+        return slots_of(self.tree, self.path)
 
     def _choices(self, assignment: Mapping[str, Any]) -> Iterator[tuple[Parameter, int | Placed]]:
         """Return for each flat parameter that is set the place of its value, or a value itself."""
