@@ -110,7 +110,7 @@ class Row:
         if self.goal is not None and self.goal.of:
             other = getattr(self, self.goal.of)
         else:
-            other = self.peer if self.peer is not None else self.floor
+            other = self.peer if self.peer_name else self.floor
         return self.ours / other if other else None
 
     @property
