@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from dysweep.agents.program_job import ProgramJob
 from dysweep.creation import preview
 from dysweep.errors import ConfigError, closest
 from dysweep.files import load_file
@@ -230,6 +229,8 @@ def _executed(described: Mapping[str, Any], parameters: list[_Placed]) -> Iterat
         yield create
         yield "then: dysweep_run_resume -c config.yaml --package MODULE --function FUNCTION --sweep_id ID"
         return
+    from dysweep.agents.program_job import ProgramJob  # imports wandb
+
     job = ProgramJob.of(command, program, grace=1.0, with_tree=True)
     if any("args" in word for word in job.words if word.startswith("${")):
         if nested := [each for each in parameters if len(each.names) > 1]:

@@ -366,11 +366,11 @@ def test_a_grid_of_a_trillion_points_costs_nothing_to_create():
     assert seen == [{"a": 0, "b": 0, "c": 0, "d": 0}, {"a": 0, "b": 0, "c": 0, "d": 1}]
 
 
-def test_importing_dysweep_loads_neither_wandb_nor_torch():
-    code = (
-        "import sys, json, dysweep; print(json.dumps([name in sys.modules for name in ('wandb', 'torch')]))"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("module", ["dysweep", "dysweep.cli"])
+def test_neither_importing_dysweep_nor_its_commands_loads_wandb_or_torch(module):
+    code = f"import sys, json, {module}; print(json.dumps([each in sys.modules for each in sys.argv[1:]]))"
+    command = [sys.executable, "-c", code, "wandb", "torch"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(shown.stdout) == [False, False]
 
 
