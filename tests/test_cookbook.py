@@ -129,9 +129,3 @@ def test_every_file_of_a_recipe_is_named_once():
     for recipe in RECIPES:
         names = [name for _, name, _ in BLOCK.findall(recipe) if name]
         assert len(names) == len(set(names)), title(recipe)
-
-
-def test_the_readme_has_the_cookbooks_lightning_cli():
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    [function] = [code for _, _, code in BLOCK.findall(readme) if "LightningCLI(" in code]
-    assert function.replace("Model, Data", "Line, Points") in PAGE
