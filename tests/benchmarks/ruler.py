@@ -75,7 +75,8 @@ class Goal:
 
     def __str__(self) -> str:
         sign = ">=" if self.at_least else "<="
-        return f"{sign} {self.limit:g}{f' x {self.of}' if self.of else ''}"
+        of = "before" if self.of == "baseline" else self.of
+        return f"{sign} {self.limit:g}{f' x {of}' if of else ''}"
 
 
 @dataclass(frozen=True)
