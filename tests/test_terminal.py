@@ -14,7 +14,7 @@ import wandb
 from helpers import LONGEST_WAIT, SCRIPTS, Process
 from rich.cells import cell_len
 
-from dysweep import dysweep_run_resume
+from dysweep import cli, dysweep_run_resume
 
 pytestmark = pytest.mark.processes
 
@@ -155,3 +155,26 @@ def test_the_list_of_sweeps_shows_date_name_counts_and_the_best(sweep_id):
         rf"\d{{4}}-\d\d-\d\d \d\d:\d\d  {sweep_id}  {NAME}  5/10 +1 pending, 4 failed  accuracy 0.5 +offline",
         line,
     )
+
+
+def test_a_pipe_gets_the_lines_of_a_terminal_without_its_colours(own_folder, capsys, monkeypatch):
+    models = ["学習", "e\u0301", "net"]  # two columns a character; two characters in one column
+    sweep_id = dysweep_run_resume(
+        base_config={}, sweep_configuration={"model": {"sweep": True, "values": models}}
+    )
+
+    def train(config, checkpoint_dir):
+        if config["model"] == "net":
+            raise ValueError("a\nloss\tof nan")
+        wandb.log({"loss": 0.5})
+
+    dysweep_run_resume(sweep_id=sweep_id, function=train)
+    shown = {}
+    for colours in ("", "1"):
+        monkeypatch.setenv("FORCE_COLOR", colours)
+        capsys.readouterr()
+        assert cli.status(["--sweep_id", sweep_id, "--runs"]) == 0
+        shown[colours] = capsys.readouterr().out
+    assert "\x1b[31mfailed" in shown["1"] and "\x1b" not in shown[""]
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown["1"]) == shown[""]
+    assert [line.split()[0] for line in shown[""].splitlines()[:2]] == ["run", f"{sweep_id}-0003"]
