@@ -170,14 +170,17 @@ class Space:
             >>> space.resolve({"seed": 0, "net": {"lr": 1.0}}, {"lr": 0.01})
             {'seed': 0, 'net': {'lr': 0.01}}
         """
-        for parameter in self.swept:
-            if not parameter.picks or parameter.name not in assignment:
-                continue
-            if parameter.index_of(sent := assignment[parameter.name]) is None:
+        for parameter in self._joints:
+            name = parameter.name
+            if name in assignment and parameter.index_of(assignment[name]) is None:
                 raise LanguageError(
-                    format_path(parameter.path), f"{parameter.name!r} has no value {flow(sent)}"
+                    format_path(parameter.path), f"{name!r} has no value {flow(assignment[name])}"
                 )
         return self.resolve_choices(base_config, self._choices(assignment), allow_eval)
+
+    @cached_property
+    def _joints(self) -> list[Parameter]:
+        return [parameter for parameter in self.swept if parameter.picks]
 
     def resolve_choices(
         self,

@@ -31,8 +31,7 @@ RESERVED = frozenset(
 )
 INDEX_KEY = re.compile(r"__IDX__(-?\d+)")
 
-_SCALARS = frozenset((str, float, bool, type(None)))
-_TEXT = frozenset((str,))
+SCALARS = frozenset((str, float, bool, type(None)))  # and int, if it is not too long
 _DEEPEST = 200
 _LONGEST = 1_000_000
 _LONGEST_BITS = 13_000  # Python and JSON write no whole number of more than 4,300 digits
@@ -53,10 +52,15 @@ def copy_tree(value: Any, path: TreePath, reserved: frozenset[str] = frozenset()
     Raises:
         LanguageError: a key is not text or is reserved, a value has no plain type, or the tree has no end.
     """
-    try:
-        return _copy_plain(value, reserved, _DEEPEST)
-    except _NotPlain:
-        return _copy(value, path, reserved, len(path) + _DEEPEST)
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if kind is dict or kind is list:
+        try:
+            return _copy_plain(value, reserved, _DEEPEST)
+        except _NotPlain:
+            pass
+    return _copy(value, path, reserved, len(path) + _DEEPEST)
 
 
 def is_word(key: str | int) -> bool:
@@ -69,20 +73,31 @@ class _NotPlain(Exception):
 
 
 def _copy_plain(value: Any, reserved: frozenset[str], levels: int) -> Any:
-    kind = type(value)
-    if kind in _SCALARS or (kind is int and value.bit_length() <= _LONGEST_BITS):
-        return value
-    if levels > 0:
-        if kind is dict and set(map(type, value)) <= _TEXT and reserved.isdisjoint(value):
-            return {
-                key: item
-                if (kind := type(item)) in _SCALARS or (kind is int and item.bit_length() <= _LONGEST_BITS)
-                else _copy_plain(item, reserved, levels - 1)
-                for key, item in value.items()
-            }
-        if kind is list:
-            return [_copy_plain(item, reserved, levels - 1) for item in value]
-    raise _NotPlain
+    """Copy a mapping or list; most of the time that it takes to resolve a config is spent here."""
+    if levels == 0:
+        raise _NotPlain
+    if type(value) is dict:
+        if not reserved.isdisjoint(value):
+            raise _NotPlain
+        copied = value.copy()
+        for key, item in value.items():
+            if type(key) is not str:
+                raise _NotPlain
+            kind = type(item)
+            if kind is dict or kind is list:
+                copied[key] = _copy_plain(item, reserved, levels - 1)
+            elif kind not in SCALARS and (kind is not int or item.bit_length() > _LONGEST_BITS):
+                raise _NotPlain
+        return copied
+    elements = []
+    for item in value:
+        kind = type(item)
+        if kind is dict or kind is list:
+            item = _copy_plain(item, reserved, levels - 1)
+        elif kind not in SCALARS and (kind is not int or item.bit_length() > _LONGEST_BITS):
+            raise _NotPlain
+        elements.append(item)
+    return elements
 
 
 def _copy(value: Any, path: TreePath, reserved: frozenset[str], deepest: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from dysweep.errors import LanguageError, closest, text_of
 from dysweep.language.evaluate import inline_expression, load_function
 from dysweep.language.list_places import checked_index, insert_index
-from dysweep.language.placed import KEEP, Marker, unwrap, without_places
+from dysweep.language.placed import KEEP, Marker, Placed, unwrap, without_places
 from dysweep.language.tree import (
     DELETE,
     EVAL,
@@ -85,7 +85,8 @@ class Upsert:
 
     def put(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
         """Upsert onto container[key]; the container is a mapping, or a list that has this element."""
-        patch, path = unwrap(patch, path)
+        if isinstance(patch, Placed):
+            patch, path = patch
         if patch is KEEP:
             return
         if isinstance(patch, dict):
