@@ -124,3 +124,29 @@ def test_configs_are_written_as_they_will_be_read(own_folder):
     Path("config.json").write_text(json.dumps({"base_config": tree, "sweep_configuration": sweep}))
     assert cli.create(["-c", "config.json", "--dry_run", "--dry_run_dir", "configs"]) == 0
     assert load_file("configs/0001.yaml") == {**tree, "a": 1}
+
+
+EQUAL = {
+    "as in the base, and left": (
+        "model: {width: {V: [3]}, kind: {V: [linear, other]}}, lr: {V: [0.1, 1]}",
+        0,
+    ),
+    "the base's value, and nothing": ("model: {V: [{}, {width: 3}, {width: 4}]}", 1),
+    "the same list in two ways": ("layers: {V: [[2], {dy__list__operations: [{dy__remove: 0}]}]}", 1),
+    "the base's list": ("layers: {V: [[1, 2], [1], {}]}", 1),
+    "one, and true": ("old: {V: [{x: 1}, {x: true}, {x: 1.0}]}", 0),
+    "a number of another type": ("model: {V: [{}, {width: 3.0}]}", 0),
+    "a key removed": ("model: {V: [{}, {dy__delete: [width]}, {width: null}]}", 0),
+    "removed in two ways": ("model: {V: [{dy__delete: [width]}, {dy__replace: {kind: linear}}]}", 1),
+    "lists edited again and again": ("lr: {V: [1, 2, 3]}, layers: {V: [{dy__list__operations: [E, E]}]}", 0),
+    "elements": ("layers: {V: [{__IDX__0: 2}, {__IDX__0: 1}, [2, 2]]}", 1),
+}
+
+
+@pytest.mark.parametrize(("swept", "equal"), EQUAL.values(), ids=EQUAL.keys())
+def test_equal_configs_are_found_however_they_come_about(capsys, swept, equal):
+    swept = swept.replace("V:", "sweep: true, values:").replace("E", "{dy__remove: 0}")
+    assert cli.create(["-c", "config.yaml", f"--sweep_configuration={{{swept}}}"]) == 0
+    err = capsys.readouterr().err
+    assert ("1 of " in err and "the same config as another one" in err) == bool(equal), err
+    assert "will fail" not in err

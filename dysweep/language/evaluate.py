@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dysweep.language.tree import EVAL
+from dysweep.errors import LanguageError
+from dysweep.language.placed import unwrap
+from dysweep.language.tree import EVAL, TreePath, describe, format_path
 
 _INLINE = re.compile(r"\s*dy__eval\((.*)\)\s*", re.DOTALL)
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -43,6 +45,29 @@ def _is_one_call(text: str) -> bool:
             if letter == ")" and depth == 0:
                 return position == len(text) - 1
         return True
+
+
+def checked_form(form: Any, path: TreePath) -> dict[str, Any]:
+    """Return what is below `dy__eval` as a mapping: expression, function_of_interest, context.
+
+    Raises:
+        LanguageError: it is neither text nor such a mapping.
+    """
+    if isinstance(form, str):
+        return {"expression": form}
+    if not isinstance(form, dict):
+        raise LanguageError(format_path(path), f"{EVAL} is text or a mapping, this is {describe(form)}")
+    words: dict[str, Any] = {name: unwrap(item, path)[0] for name, item in form.items()}
+    allowed = {"expression": str, "function_of_interest": str | None, "context": dict | None}
+    for name, item in words.items():
+        if name not in allowed or not isinstance(item, allowed[name]):
+            raise LanguageError(
+                format_path((*path, name)),
+                f"{EVAL} takes expression and function_of_interest (text) and context (a mapping)",
+            )
+    if "expression" not in words:
+        raise LanguageError(format_path(path), f"{EVAL} lacks its expression")
+    return words
 
 
 def load_function(

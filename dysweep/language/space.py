@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,8 +25,8 @@ from dysweep.language.parameter import Parameter, wandb_part
 from dysweep.language.placed import KEEP, Placed
 from dysweep.language.substitute import Slots, slots_of
 from dysweep.language.tree import TreePath, copy_tree, format_path
-from dysweep.language.upsert import upsert
-from dysweep.limits import check_plain_size
+from dysweep.language.upsert import upsert, upsert_sharing
+from dysweep.limits import check_plain_size, check_size, is_surely_small
 
 logger = logging.getLogger("dysweep")
 
@@ -170,13 +170,16 @@ class Space:
             >>> space.resolve({"seed": 0, "net": {"lr": 1.0}}, {"lr": 0.01})
             {'seed': 0, 'net': {'lr': 0.01}}
         """
+        self._check_joints(assignment)
+        return self.resolve_choices(base_config, self._choices(assignment), allow_eval)
+
+    def _check_joints(self, assignment: Mapping[str, Any]) -> None:
         for parameter in self._joints:
             name = parameter.name
             if name in assignment and parameter.index_of(assignment[name]) is None:
                 raise LanguageError(
                     format_path(parameter.path), f"{name!r} has no value {flow(assignment[name])}"
                 )
-        return self.resolve_choices(base_config, self._choices(assignment), allow_eval)
 
     @cached_property
     def _joints(self) -> list[Parameter]:
@@ -194,6 +197,27 @@ class Space:
         config = upsert(base_config, self._patch(choices), allow_eval=allow_eval, patch_path=self.path)
         check_plain_size(config, "the config")
         return config
+
+    def resolver(
+        self, base_config: dict[str, Any], allow_eval: bool
+    ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """Return what resolves many assignments as `resolve` does, to configs that nobody may change.
+
+        Args:
+            base_config: a plain tree that has been resolved before; the configs share with it what stays.
+            allow_eval: whether code in the space (`dy__eval`) may be run.
+        """
+        are_small = is_surely_small(base_config, self.tree)
+
+        def resolve(assignment: Mapping[str, Any]) -> dict[str, Any]:
+            self._check_joints(assignment)
+            patch = self.patch(assignment)
+            config = upsert_sharing(base_config, patch, allow_eval=allow_eval, patch_path=self.path)
+            if not are_small:
+                check_size(config, "the config")
+            return config
+
+        return resolve
 
     def patch(self, assignment: Mapping[str, Any]) -> Any:
         """Return what an assignment changes, to be laid over a base config."""

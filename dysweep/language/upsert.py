@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dysweep.errors import LanguageError, closest, text_of
-from dysweep.language.evaluate import inline_expression, load_function
+from dysweep.language.evaluate import checked_form, inline_expression, load_function
 from dysweep.language.list_places import checked_index, insert_index
 from dysweep.language.placed import KEEP, Marker, Placed, unwrap, without_places
 from dysweep.language.tree import (
@@ -68,20 +68,46 @@ def upsert(
         >>> upsert(config, {"layers": {"dy__list__operations": [{"dy__insert": [-1, 16]}]}})["layers"]
         [8, 8, 16]
     """
-    top = {"": copy_tree(config, config_path, reserved=RESERVED)}
+    return _upserted(Upsert({"": copy_tree(config, config_path, RESERVED)}, allow_eval), patch, patch_path)
+
+
+def upsert_sharing(
+    config: dict[str, Any], patch: Any, *, allow_eval: bool, patch_path: TreePath
+) -> dict[str, Any]:
+    """Lay a patch over a plain config without reserved words; the result shares what stays with it."""
+    return _upserted(Upsert({"": config}, allow_eval, shares=True), patch, patch_path)
+
+
+def _upserted(under_way: Upsert, patch: Any, path: TreePath) -> dict[str, Any]:
     try:
-        Upsert(top, allow_eval).put_level(top, "", patch, patch_path)
+        under_way.put_level(under_way.top, "", patch, path)
     except RecursionError:
-        raise LanguageError(format_path(patch_path), "nested too deeply, or without end") from None
-    return top[""]  # type: ignore[no-any-return]
+        raise LanguageError(format_path(path), "nested too deeply, or without end") from None
+    return under_way.top[""]  # type: ignore[no-any-return]
 
 
 class Upsert:
-    """One upsert under way: the config as it stands, and whether code may run."""
+    """One upsert under way: the config as it stands, and whether code may run.
 
-    def __init__(self, top: dict[str, Any], allow_eval: bool) -> None:
+    Args:
+        top: holds the config under an empty key.
+        allow_eval: whether code may be run.
+        shares: whether the config belongs to others too, so that what is changed is copied first.
+    """
+
+    def __init__(self, top: dict[str, Any], allow_eval: bool, shares: bool = False) -> None:
         self.top = top
         self.allow_eval = allow_eval
+        self._shares = shares
+        self._copies: set[int] = set()
+
+    def _own(self, container: Any, key: Any) -> Any:
+        """Return what is at a place, so that it may be changed."""
+        current = _current(container, key)
+        if self._shares and isinstance(current, (dict, list)) and id(current) not in self._copies:
+            container[key] = current = current.copy()
+            self._copies.add(id(current))
+        return current
 
     def put(self, container: Any, key: Any, patch: Any, path: TreePath) -> None:
         """Upsert onto container[key]; the container is a mapping, or a list that has this element."""
@@ -99,7 +125,8 @@ class Upsert:
         elif isinstance(patch, list):
             self._put_list(container, key, patch, path)
         elif isinstance(patch, str) and (expression := inline_expression(patch)) is not None:
-            result = self._call(expression, None, {}, _current(container, key, missing=None), path)
+            current = copy_tree(_current(container, key, missing=None), path)
+            result = self._call(expression, None, {}, current, path)
             container[key] = copy_tree(result, path, RESERVED)
         else:
             container[key] = copy_tree(patch, path)
@@ -129,7 +156,7 @@ class Upsert:
             self._put_keys(container, key, sorted(patch), patch, path)
             return
         if DELETE in patch:
-            self._delete(_current(container, key), patch[DELETE], (*path, DELETE))
+            self._delete(self._own(container, key), patch[DELETE], (*path, DELETE))
             patch = {name: item for name, item in patch.items() if name != DELETE}
         if OPERATIONS in patch or any(INDEX_KEY.fullmatch(name) for name in patch):
             self._edit_list(container, key, patch, path)
@@ -145,7 +172,7 @@ class Upsert:
     def _put_keys(
         self, container: Any, key: Any, names: list[str], patch: dict[str, Any], path: TreePath
     ) -> None:
-        current = _current(container, key)
+        current = self._own(container, key)
         if not isinstance(current, dict) and (names or not isinstance(current, list)):
             container[key] = current = {}
         for name in names:
@@ -206,14 +233,14 @@ class Upsert:
             self.put_level(container, key, entry, (*path, index))
 
     def _put_list(self, container: Any, key: Any, patch: list[Any], path: TreePath) -> None:
-        current = _current(container, key)
+        current = self._own(container, key)
         if not isinstance(current, list) or len(current) != len(patch):
             container[key] = current = [None] * len(patch)
         for index, item in enumerate(patch):
             self.put(current, index, item, (*path, index))
 
     def _edit_list(self, container: Any, key: Any, patch: dict[str, Any], path: TreePath) -> None:
-        current = _current(container, key)
+        current = self._own(container, key)
         if not isinstance(current, list):
             word = OPERATIONS if OPERATIONS in patch else next(filter(INDEX_KEY.fullmatch, patch))
             raise LanguageError(
@@ -339,20 +366,7 @@ class Upsert:
 
     def _evaluate(self, form: Any, path: TreePath) -> Any:
         form, path = unwrap(form, (*path, EVAL))
-        if isinstance(form, str):
-            form = {"expression": form}
-        elif not isinstance(form, dict):
-            raise LanguageError(format_path(path), f"{EVAL} is text or a mapping, this is {describe(form)}")
-        form = {name: unwrap(item, path)[0] for name, item in form.items()}
-        allowed = {"expression": str, "function_of_interest": str | None, "context": dict | None}
-        for name, item in form.items():
-            if name not in allowed or not isinstance(item, allowed[name]):
-                raise LanguageError(
-                    format_path((*path, name)),
-                    f"{EVAL} takes expression and function_of_interest (text) and context (a mapping)",
-                )
-        if "expression" not in form:
-            raise LanguageError(format_path(path), f"{EVAL} lacks its expression")
+        form = checked_form(form, path)
         context = copy_tree(without_places(form.get("context") or {}), (*path, "context"))
         root = copy_tree(self.top[""], ())
         return self._call(form["expression"], form.get("function_of_interest"), context, root, path)

@@ -24,10 +24,11 @@ from dysweep.yaml_text import dump_yaml
 logger = logging.getLogger("dysweep")
 
 _MOST_COMPARED, _FEWEST_COMPARED = 2_000, 100
-_COMPARED_SETTINGS = 500_000  # in all compared runs together: about half a second
+_COMPARED_SETTINGS = 50_000  # in all compared runs together: some tenths of a second
 _WRITTEN_RUNS = 10_000
 _LONGEST_VALUES = 80
 _NAMED_CHANGES = 10
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,13 @@ class Preview:
 
     def warn(self) -> None:
         """Warn of what is doubtful: arguments of classes that are changed, and in the first points (2,000, or
-        fewer of large configs) no config, the same config, misspelt keys.
+        fewer where much is swept) no config, the same config, misspelt keys.
         """
         if carries_code(self.definition.space.tree) and not self.allow_eval:
             return
         self._warn_of_classes()
+        base = self.definition.base_config
+        resolve = self.definition.space.resolver(base, self.allow_eval)
         first: dict[str, int] = {}
         equal: list[tuple[int, int]] = []
         broken: list[LanguageError] = []
@@ -135,12 +138,12 @@ class Preview:
         place = 0
         for place, assignment in enumerate(islice(self.assignments(), self._compared_runs()), start=1):
             try:
-                config = self.config(assignment)
+                config = resolve(assignment)
             except LanguageError as error:
                 broken.append(error)
                 continue
-            added.update(_added_keys(self.definition.base_config, config))
-            known = first.setdefault(json.dumps(config, sort_keys=True), place)
+            added.update(_added_keys(base, config))
+            known = first.setdefault(json.dumps(_changed(base, config), sort_keys=True), place)
             if known != place:
                 equal.append((known, place))
         for path, (key, beside) in added.items():
@@ -155,9 +158,9 @@ class Preview:
             )  # fmt: skip
 
     def _compared_runs(self) -> int:
-        """Return how many points are compared; a swept setting takes as long as ten others."""
-        settings = _count(self.definition.base_config) + 10 * len(self.definition.space.flat)
-        return min(_MOST_COMPARED, max(_FEWEST_COMPARED, _COMPARED_SETTINGS // settings))
+        """Return how many points are compared: fewer where much is swept."""
+        swept = len(self.definition.space.flat)
+        return min(_MOST_COMPARED, max(_FEWEST_COMPARED, _COMPARED_SETTINGS // swept))
 
     def _warn_of_classes(self) -> None:
         definition = self.definition
@@ -221,7 +224,7 @@ def _added_keys(
     """Return the paths of keys that the base lacks, with the key and those that the base has there."""
     if isinstance(base, dict) and isinstance(config, dict):
         for key, value in config.items():
-            if key in base and base[key] == value:
+            if key in base and (base[key] is value or base[key] == value):
                 continue
             if key in base:
                 yield from _added_keys(base[key], value, (*path, key))
@@ -232,10 +235,20 @@ def _added_keys(
             yield from _added_keys(old, new, (*path, index))
 
 
-def _count(tree: Any) -> int:
-    if isinstance(tree, dict):
-        return sum(map(_count, tree.values()))
-    return sum(map(_count, tree)) if isinstance(tree, list) else 1
+def _changed(base: Any, config: Any) -> Any:
+    """Return what of a config is not as in the base, the same for equal configs; None if nothing is."""
+    if config is base:
+        return None
+    if isinstance(base, dict) and isinstance(config, dict):
+        compared = {key: _changed(base.get(key, _ABSENT), value) for key, value in config.items()}
+        gone = sorted(base.keys() - config.keys())
+    elif isinstance(base, list) and isinstance(config, list) and len(base) == len(config):
+        compared = dict(enumerate(map(_changed, base, config)))
+        gone = []
+    else:
+        return None if repr(base) == repr(config) else {"": config}
+    changed = {key: value for key, value in compared.items() if value is not None}
+    return [changed, gone] if changed or gone else None
 
 
 def _flow(value: Any) -> str:
