@@ -7,6 +7,7 @@ import importlib
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks import table
@@ -28,6 +29,9 @@ def main() -> int:
         "--quick", action="store_true", help="one round of tiny sizes, to see that all of it works"
     )
     parser.add_argument("--rounds", type=int, default=5, help="how often all take their turn (default: 5)")
+    parser.add_argument(
+        "--most", type=int, default=100_000, metavar="RUNS", help="leave out directories with more runs"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the table in this page")
     parser.add_argument("--folder", type=Path, help="a folder on the disk to measure")
@@ -35,14 +39,14 @@ def main() -> int:
     become_subreaper()
     rows, warnings, failed = [], [], []
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        plan = Plan(1 if given.quick else given.rounds, given.quick, Path(folder), warnings)
+        plan = Plan(1 if given.quick else given.rounds, given.quick, Path(folder), warnings, given.most)
         about = table.machine(plan)
     if about["load"] > about["cores"] / 2 and not given.quick:
         plan.warn(f"load {about['load']}: wall times are of a busy machine; CPU and counts hold")
     for name in given.only or NAMES:
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            plan = Plan(plan.rounds, plan.quick, Path(folder), warnings)
+            plan = replace(plan, folder=Path(folder))
             try:
                 found = list(importlib.import_module(f"tests.benchmarks.{name}").measure(plan))
             except BenchmarkError as error:  # the others have taken an hour
@@ -50,11 +54,11 @@ def main() -> int:
                 failed.append(name)
                 continue
         rows += [(name, row) for row in found]
+        if given.json is not None:
+            given.json.write_text(table.as_json(rows, about, warnings))
         print(f"{name}: {len(found)} rows in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     measured = [row for _, row in rows]
     print("\n".join(table.lines(measured)))
-    if given.json is not None:
-        given.json.write_text(table.as_json(rows, about, warnings))
     if given.write is not None and not failed:
         table.write(given.write, measured, about)
     return 1 if failed else 0

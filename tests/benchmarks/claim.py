@@ -15,7 +15,7 @@ CLAIMS = 6  # the first one lists the directory
 def measure(plan: Plan) -> Iterator[Row]:
     """Count the file operations of a claim, and compare its time with that of Optuna's `ask`."""
     counted = []
-    for finished in (3, 20) if plan.quick else (10, 1_000, 100_000):
+    for finished in plan.sizes((10, 1_000, 100_000), (3, 20)):
         folder = plan.new_folder("claim")
         _, path = with_finished_runs(folder, finished, finished + 1_000)
         found = calls(program("claim", path, CLAIMS), folder, path, plan)
@@ -54,7 +54,7 @@ def measure(plan: Plan) -> Iterator[Row]:
                 "Optuna's ask",
                 ms.get("optuna"),
             )
-    if counted:
+    if len(counted) > 1:
         yield Row(
             "claim, file operations at the most runs to those at the fewest", "x", counted[-1] / counted[0],
             goal=plan.goal(1.0),

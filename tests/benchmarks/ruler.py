@@ -134,16 +134,22 @@ class Plan:
         quick: sizes that only show that a benchmark works; goals and baselines are left out.
         folder: where everything is written.
         warnings: what could not be measured, and why.
+        most: how many runs a directory may have; larger ones are left out.
     """
 
     rounds: int
     quick: bool
     folder: Path
     warnings: list[str] = field(default_factory=list)
+    most: int = 100_000
 
     def size(self, full: int, quick: int) -> int:
         """Return one of two sizes."""
         return quick if self.quick else full
+
+    def sizes(self, full: tuple[int, ...], quick: tuple[int, ...]) -> list[int]:
+        """Return numbers of runs in a directory."""
+        return [size for size in (quick if self.quick else full) if size <= self.most]
 
     def goal(self, limit: float, of: str = "", *, at_least: bool = False) -> Goal | None:
         """Return a goal; None for sizes that it is not about."""
