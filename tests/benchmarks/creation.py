@@ -17,7 +17,7 @@ def sweeps(plan: Plan) -> dict[str, str]:
     trees = [{"name": f"model{place}", "depth": place, "dropout": 0.5} for place in range(values)]
     three = {f"p{place}": {"sweep": True, "values": [1, 2, 3]} for place in range(parameters)}
     return {
-        f"{parameters:,} parameters": _text({f"p{place}": 0 for place in range(parameters)}, three, "random"),
+        f"{parameters:,} parameters": _text({f"p{place}": 0 for place in range(parameters)}, three),
         f"a base of {leaves:,} leaves": _text(
             {**wide, "a": 0, "b": 0, "c": 0},
             {name: {"sweep": True, "values": list(range(10))} for name in "abc"},
@@ -29,13 +29,10 @@ def sweeps(plan: Plan) -> dict[str, str]:
     }
 
 
-def _text(base: dict[str, Any], parameters: dict[str, Any], method: str = "grid") -> str:
+def _text(base: dict[str, Any], parameters: dict[str, Any]) -> str:
     import yaml
 
-    described = {"method": method, "run_cap": 1000, "parameters": parameters}
-    if method == "grid":
-        del described["run_cap"]
-    tree = {"project": "speed", "base_config": base, "sweep_configuration": described}
+    tree = {"project": "speed", "base_config": base, "sweep_configuration": {"parameters": parameters}}
     return str(yaml.dump(tree, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
 
 
