@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from dysweep.directory.runs import State
 from dysweep.directory.sweep import SweepDirectory
 from dysweep.errors import ConfigError, Preempted
 from dysweep.extending import extend
-from dysweep.files import user_path, write_text
+from dysweep.files import user_path, write_lines
 from dysweep.launch.options import LaunchOptions
 from dysweep.launch.start import are_left, warn_of_other_versions
 from dysweep.launch.start import launch as launch_agents
@@ -38,8 +39,17 @@ from dysweep.settings import ResumableSweepConfig, read_settings, wandb_command
 from dysweep.text import short_path
 from dysweep.views.ending import ending, executed
 from dysweep.views.preview import Preview
+from dysweep.views.reading import Reading
 from dysweep.views.results import difference
-from dysweep.views.status import SweepStatus, last_log, read_status, sweeps_below
+from dysweep.views.status import (
+    SweepStatus,
+    csv_lines,
+    json_lines,
+    last_log,
+    read_status,
+    status_of,
+    sweeps_below,
+)
 
 if TYPE_CHECKING:
     from dysweep.results.rendering import Table
@@ -182,7 +192,7 @@ def status(options: StatusOptions, config: ResumableSweepConfig) -> int:
         if getattr(options, name) is not None and options.html is None:
             raise ConfigError(f"--{name}: it needs --html")
     details = bool(options.runs or options.json or options.csv or options.html)
-    return _show_status(options, lambda: read_status(directory, config.max_attempts, details))
+    return _show_status(options, partial(Reading, directory, config.max_attempts, details))
 
 
 def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
@@ -197,11 +207,14 @@ def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
     return 0 if all(finding.given for finding in findings if finding.needed) else 1
 
 
-def _show_status(options: StatusOptions, look: Callable[[], SweepStatus]) -> int:
+def _show_status(options: StatusOptions, reading: Callable[[], Reading]) -> int:
+    def look() -> SweepStatus:
+        return status_of(reading())
+
     if options.json:
-        _write("-", chain(look().json_lines(), ["\n"]), "--json")
+        _write("-", chain(json_lines(reading()), ["\n"]), "--json")
     elif options.csv is not None:
-        _write(options.csv, look().csv_lines(), "--csv")
+        _write(options.csv, csv_lines(reading()), "--csv")
     elif options.html is not None:
         from dysweep.views.report import report
 
@@ -222,7 +235,7 @@ def _write(path: str, lines: Iterable[str], option: str) -> None:
     if path == "-":
         sys.stdout.writelines(lines)
     else:
-        write_text(path, "".join(lines), option)
+        write_lines(path, lines, option)
 
 
 _SHOWN_INSTEAD = ("diff", "export", "importance", "best")

@@ -6,8 +6,9 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,20 @@ def write_text(path: str | os.PathLike[str], text: str, option: str) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
+    write_lines(path, [text], option)
+
+
+def write_lines(path: str | os.PathLike[str], lines: Iterable[str], option: str) -> None:
+    """Write a file that a user has named line by line.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    lines = iter(lines)
+    first = next(lines, "")  # what is wrong with the lines is found while the old file is still there
     try:
-        user_path(path).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        with open(user_path(path), "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.writelines(chain([first], lines))
     except OSError as error:
         raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
 

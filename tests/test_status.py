@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -258,3 +261,49 @@ def test_mistakes_are_one_line(sweep_id, capsys):
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1) and message in err
     shutil.rmtree("dysweep_logs")
+
+
+def test_scripts_get_run_by_run_what_python_gets_at_once(sweep_id, capsys):
+    def train(config, checkpoint_dir):
+        wandb.log({"late": 1.0} if config["lr"] == 5 else {"loss": config["lr"] / 2})
+        if config["lr"] == 2:
+            raise ValueError("=1+1")
+
+    dysweep_run_resume(function=train, sweep_id=sweep_id, max_failures=0)
+    [damaged] = Path("dysweep_logs").glob("*/runs/*-0003")
+    (damaged / "attempts/0001.end.json").write_text("{")
+    sweep = dysweep.open_sweep(sweep_id)
+    status = json.loads(shown(capsys, "--sweep_id", sweep_id, "--json"))
+    assert status == json.loads(sweep.to_json())
+    assert [run["run_id"] for run in status["runs"]] == [f"{sweep_id}-000{n}" for n in (1, 2, 4, 5)]
+    assert status["counts"] == {"finished": 3, "failed": 1} and len(status["damaged"]) == 1
+    text = shown(capsys, "--sweep_id", sweep_id, "--csv", "-")
+    assert text == sweep.to_csv()
+    rows = csv.DictReader(io.StringIO(text))
+    assert [(row["loss"], row["late"]) for row in rows] == [("0.5", ""), ("1", ""), ("2", ""), ("", "1")]
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--csv", "-"]])
+def test_what_scripts_get_takes_the_memory_of_a_few_runs(sweep_id, option):
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no peak of the memory here")
+    dysweep_run_resume(function=lambda config, checkpoint_dir: None, sweep_id=sweep_id, count=1)
+    [path] = Path("dysweep_logs").glob("*/runs/*-0001/attempts/0001.end.json")
+    error = {"type": "ValueError", "message": "x" * 2**19, "traceback": ""}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "outcome": "failed", "error": error}))
+    code = (
+        "import sys; from dysweep import cli; cli.status(); "
+        "print([line for line in open('/proc/self/status') if 'VmHWM' in line][0], file=sys.stderr)"
+    )
+
+    def peak():
+        command = [sys.executable, "-c", code, "--sweep_id", sweep_id, *option]
+        shown = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+        return int(shown.stderr.split()[1]) / 1024
+
+    few = peak()
+    first = path.parents[1]
+    for number in range(2, 401):
+        copy = first.with_name(f"{sweep_id}-{number:04d}")
+        shutil.copytree(first, copy, copy_function=os.link, symlinks=True)
+    assert peak() - few < 100  # they have 200 MB

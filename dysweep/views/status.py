@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+import pickle
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import chain
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
-from dysweep.directory.extensions import Definitions, Extension
 from dysweep.directory.legacy import OldSweep
-from dysweep.directory.reading import read_each
-from dysweep.directory.runs import RunDirectory, State
+from dysweep.directory.runs import State
 from dysweep.directory.sweep import Sweep, SweepDirectory
-from dysweep.errors import ConfigError, DirectoryError, NotFoundError
+from dysweep.errors import NotFoundError
 from dysweep.language.metric import Metric, best_of
 from dysweep.language.parameter import Parameter
 from dysweep.results.study import Study, StudyRun
 from dysweep.text import as_on_a_terminal, count, inert, short_path, short_value, strict
 from dysweep.views.notebook import table as table_of_runs
+from dysweep.views.reading import Reading, counts_of
 from dysweep.views.results import Results
-from dysweep.views.runs import RunStatus, old_run_status, run_status
+from dysweep.views.runs import RunStatus
 
 _COLUMNS_BEFORE = ("run_id", "name", "state", "set_aside")
 _COLUMNS_AFTER = ("attempts", "host", "slurm_job_id", "started", "ended", "seconds")
+_MOST_BYTES_KEPT = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,7 @@ class SweepStatus(Results):
     @property
     def counts(self) -> dict[str, int]:
         """The number of runs in each state; pending ones have not been started yet."""
-        counts = Counter(run.state for run in self.runs)
-        # The point of a run that was deleted in W&B is handed out again, under another id.
-        known = len(self.runs) + len(self.damaged) - counts[State.GONE.value]
-        waiting = 0 if self.total is None else max(0, self.total - known)
-        counts[State.PENDING.value] += waiting
-        return {state.value: counts[state.value] for state in State if counts[state.value]}
+        return counts_of(Counter(run.state for run in self.runs), len(self.damaged), self.total)
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -94,49 +89,29 @@ class SweepStatus(Results):
 
     def to_json(self) -> str:
         """Write everything as one JSON text; keys are only ever added. NaN and infinity are null."""
-        return "".join(self.json_lines())
-
-    def json_lines(self) -> Iterator[str]:
-        """Write the same line by line, a run in each, which takes no memory."""
-        sweep = self.sweep
-        head = {
-            "sweep_id": sweep.sweep_id,
-            "mode": sweep.mode,
-            "entity": sweep.entity,
-            "project": sweep.project,
-            "directory": str(self.directory),
-            "total": self.total,
-            "counts": self.counts,
-            "damaged": list(self.damaged),
-        }
-        yield f'{_strict_json(head)[:-1]}, "runs": ['
-        for place, run in enumerate(self.runs):
-            yield f"{',' if place else ''}\n {_strict_json(run.to_stored())}"
-        yield "\n]}"
+        found = (self.total, self.counts, self.damaged)
+        return "".join(_as_json(self.directory, self.sweep, self.runs, lambda: found))
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Return one row for each run, with its parameters and final metrics, and the columns' names.
 
         A metric that has the name of another column is called `metric.NAME`.
         """
-        header, rows = self._rows()
-        return header, list(rows)
+        header, *rows = self._table(self.runs, {name for run in self.runs for name in run.metrics})
+        return header, rows
 
-    def _rows(self) -> tuple[list[str], Iterator[list[Any]]]:
-        parameters = [parameter.name for parameter in self.parameters]
-        metrics = sorted({name for run in self.runs for name in run.metrics})
+    def _table(self, runs: Iterable[RunStatus], metrics: Iterable[str]) -> Iterator[list[Any]]:
+        parameters, metrics = [parameter.name for parameter in self.parameters], sorted(metrics)
         before = [*_COLUMNS_BEFORE, *parameters, *_COLUMNS_AFTER, "stopped_early", "error"]
-        header = [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
-        return header, (self._row(run, parameters, metrics) for run in self.runs)
-
-    def _row(self, run: RunStatus, parameters: list[str], metrics: list[str]) -> list[Any]:
-        error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
-        row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
-        settings = self.settings(run)
-        row += [settings.get(name) for name in parameters]
-        row += [getattr(run, column) for column in _COLUMNS_AFTER]
-        early = None if run.stopped_early is None else str(run.stopped_early)
-        return [*row, early, error, *(run.metrics.get(name) for name in metrics)]
+        yield [*before, *(f"metric.{name}" if name in before else name for name in metrics)]
+        for run in runs:
+            error = None if run.error is None else f"{run.error['type']}: {run.error['message']}"
+            row: list[Any] = [getattr(run, column) for column in _COLUMNS_BEFORE]
+            settings = self.settings(run)
+            row += [settings.get(name) for name in parameters]
+            row += [getattr(run, column) for column in _COLUMNS_AFTER]
+            early = None if run.stopped_early is None else str(run.stopped_early)
+            yield [*row, early, error, *(run.metrics.get(name) for name in metrics)]
 
     def config(self, run_id: str) -> dict[str, Any]:
         """Read the config of a run.
@@ -217,15 +192,8 @@ class SweepStatus(Results):
 
         A text that a spreadsheet would compute gets a `'` before it, and control characters are written out.
         """
-        return "".join(self.csv_lines())
-
-    def csv_lines(self) -> Iterator[str]:
-        """Write the same line by line, which takes no memory."""
-        header, rows = self._rows()
-        for row in chain([header], rows):
-            text = io.StringIO(newline="")
-            csv.writer(text).writerow([inert(cell) for cell in row])
-            yield text.getvalue()
+        header, rows = self.rows()
+        return "".join(_as_csv([header, *rows]))
 
 
 def _strict_json(tree: Any) -> str:
@@ -235,53 +203,68 @@ def _strict_json(tree: Any) -> str:
         return json.dumps(strict(tree), allow_nan=False)
 
 
+def _as_json(
+    directory: Path,
+    sweep: Sweep,
+    runs: Iterable[RunStatus],
+    found: Callable[[], tuple[int | None, dict[str, int], Sequence[str]]],
+) -> Iterator[str]:
+    """Write a line for each run; what follows from all of them is known, and written, after the last one."""
+    whose = {"entity": sweep.entity, "project": sweep.project, "directory": str(directory)}
+    head = _strict_json({"sweep_id": sweep.sweep_id, "mode": sweep.mode, **whose})
+    yield f'{head[:-1]}, "runs": ['
+    for place, run in enumerate(runs):
+        yield f"{',' if place else ''}\n {_strict_json(run.to_stored())}"
+    total, counts, damaged = found()
+    rest = _strict_json({"total": total, "counts": counts, "damaged": [*damaged]})
+    yield f"\n], {rest[1:]}"
+
+
+class _Echo:
+    """The file of a `csv.writer` whose lines are returned."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _as_csv(rows: Iterable[list[Any]]) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    for row in rows:
+        yield writer.writerow([inert(cell) for cell in row])
+
+
 def read_status(
     directory: SweepDirectory, max_attempts: int, details: bool = True, owners: bool = True
 ) -> SweepStatus:
-    """Read a sweep's directory, without any network.
-
-    Args:
-        directory: the sweep's directory.
-        max_attempts: how often a run may fail or crash before it is given up.
-        details: of finished runs read more than that they have finished, which takes twice as long.
-        owners: of ended runs read who executed them, when, and their earlier attempts.
-
-    Raises:
-        NotFoundError: there is no sweep here.
-        DirectoryError: its record is damaged.
-    """
-    # A directory that only 0.1 has worked in is read as it is: looking must not change it.
-    old = OldSweep.at(directory)
-    sweep = old.stand_in() if old else directory.sweep
-    runs = [old_run_status(run) for run in old.runs()] if old else []
-    damaged = []
-
-    def look(run: RunDirectory) -> RunStatus | str:
-        try:
-            return run_status(run, max_attempts, details, owners)
-        except DirectoryError as error:
-            return str(error)
-
-    for seen in read_each(look, directory.runs()):
-        if isinstance(seen, str):
-            damaged.append(seen)
-        else:
-            runs.append(seen)
-    definitions = Definitions((Extension(sweep),)) if old else Definitions.of(directory)
-    total = None if old else _total(definitions, runs)
-    later = tuple(each.sweep for each in definitions.extensions[1:])
-    return SweepStatus(directory.path, sweep, total, tuple(runs), tuple(damaged), later)
+    """Read a sweep's directory; for its arguments and what it raises see `Reading`."""
+    return status_of(Reading(directory, max_attempts, details, owners))
 
 
-def _total(definitions: Definitions, runs: list[RunStatus]) -> int | None:
-    sweep = definitions.last
-    metric = None if sweep.online else Metric.of(sweep.sweep_configuration)
-    if metric and any(metric.is_reached(metric.value_of(run.state, run.metrics)) for run in runs):
-        return len(runs)
-    try:
-        return definitions.size
-    except ConfigError:
-        return None
+def status_of(reading: Reading) -> SweepStatus:
+    """Read all runs."""
+    return _with_runs(reading, tuple(reading.runs()))
+
+
+def _with_runs(reading: Reading, runs: tuple[RunStatus, ...]) -> SweepStatus:
+    path, damaged = reading.directory.path, tuple(reading.damaged)
+    return SweepStatus(path, reading.sweep, reading.total, runs, damaged, reading.extensions)
+
+
+def json_lines(reading: Reading) -> Iterator[str]:
+    """Write what `SweepStatus.to_json` does while the runs are read, whose number takes no memory."""
+    yield from _as_json(reading.directory.path, reading.sweep, reading.runs(), reading.found)
+
+
+def csv_lines(reading: Reading) -> Iterator[str]:
+    """Write what `SweepStatus.to_csv` does; the runs are kept in a file until all metrics are known."""
+    metrics: set[str] = set()
+    with SpooledTemporaryFile(_MOST_BYTES_KEPT) as kept:
+        for run in reading.runs():
+            metrics.update(run.metrics)
+            pickle.dump(run, kept)
+        kept.seek(0)
+        runs = (pickle.load(kept) for _ in range(reading.states.total()))
+        yield from _as_csv(_with_runs(reading, ())._table(runs, metrics))
 
 
 def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
