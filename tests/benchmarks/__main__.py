@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from tests.benchmarks import table
-from tests.benchmarks.ruler import BenchmarkError, Plan, become_subreaper
+from tests.benchmarks.ruler import BenchmarkError, Plan, measured_by
 
 NAMES = (
     "imports", "resolve", "creation", "disk", "claim", "views", "memory", "offline", "latency", "agents",
@@ -36,7 +37,6 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the table in this page")
     parser.add_argument("--folder", type=Path, help="a folder on the disk to measure")
     given = parser.parse_args()
-    become_subreaper()
     rows, warnings, failed = [], [], []
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         plan = Plan(1 if given.quick else given.rounds, given.quick, Path(folder), warnings, given.most)
@@ -45,14 +45,18 @@ def main() -> int:
         plan.warn(f"load {about['load']}: wall times are of a busy machine; CPU and counts hold")
     for name in given.only or NAMES:
         begun = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            plan = replace(plan, folder=Path(folder))
+        # In a small process of its own: what it starts begins with its memory as the peak so far.
+        with (
+            tempfile.TemporaryDirectory(dir=given.folder) as folder,
+            ProcessPoolExecutor(1, get_context("spawn")) as fresh,
+        ):
             try:
-                found = list(importlib.import_module(f"tests.benchmarks.{name}").measure(plan))
+                found, warned = fresh.submit(measured_by, name, replace(plan, folder=Path(folder))).result()
             except BenchmarkError as error:  # the others have taken an hour
                 print(f"{name}: {error}", file=sys.stderr, flush=True)
                 failed.append(name)
                 continue
+        warnings += [text for text in warned if text not in warnings]
         rows += [(name, row) for row in found]
         if given.json is not None:
             given.json.write_text(table.as_json(rows, about, warnings))

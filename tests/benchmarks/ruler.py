@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import re
@@ -359,3 +360,9 @@ def fsyncs(found: list[tuple[str, str]]) -> int:
 def inodes(folder: Path) -> int:
     """Count files, folders and links below a folder."""
     return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
+def measured_by(name: str, plan: Plan) -> tuple[list[Row], list[str]]:
+    """Return the rows of a family, and what could not be measured."""
+    become_subreaper()
+    return list(importlib.import_module(f"tests.benchmarks.{name}").measure(plan)), plan.warnings
