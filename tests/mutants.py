@@ -27,7 +27,7 @@ MUTANTS = [
     ),
     ("language/flat.py", "sorted(outer, key=_is_repeat)", "outer", "spaces"),
     ("language/exclusion.py", "joined |= dict.fromkeys(roots)", "joined |= {}", "spaces"),
-    ("language/substitute.py", "patch = put_in(value, path, chosen)", "patch = value", "spaces"),
+    ("language/substitute.py", "patch = slots.fill(chosen)", "patch = value.value", "spaces"),
     (
         "search.py",
         "trial.value if trial.value is not None else worst",
@@ -110,7 +110,7 @@ MUTANTS = [
     ("directory/liveness.py", "start == self.process_start", "True", "checkpoint"),
     ("directory/liveness.py", "self.slurm_restart_count < slurm.own_restarts()", "False", "checkpoint"),
     ("directory/liveness.py", "        if self.is_in_sight():\n", "        if True:\n", "hosts"),
-    (SWEEP, "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", "[A-Za-z0-9_.-]{1,128}", "checkpoint cli"),
+    ("directory/address.py", "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", "[A-Za-z0-9_.-]{1,128}", "checkpoint cli"),
     (SWEEP, "            made.claim(None)\n", "", "checkpoint cli"),
     (
         SWEEP,
@@ -170,7 +170,12 @@ MUTANTS = [
     ),
     ("launch/pool.py", "if code in _NO_MORE or", "if True or", "launch | started_again"),
     ("agents/requeue.py", 'return state == "RUNNING"', "return False", "slurm | time_limit"),
-    ("agents/offline.py", "{index + 1:04d}", "{index:04d}", "cli"),
+    (
+        "agents/offline.py",
+        "directory.run_id(index + 1), self.points",
+        "directory.run_id(index), self.points",
+        "cli",
+    ),
     (
         "agents/agent.py",
         "yield from resumable_sources(claims, server, INTERRUPTED, wait=False)",

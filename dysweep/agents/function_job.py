@@ -160,10 +160,17 @@ class FunctionJob:
             assignment: what it has chosen.
         """
         told = environment_of(run_dir, checkpoint_dir, "debug", 1)
-        sweep = Sweep("debug", "disabled", None, "debug", None, {}, {}, space.to_json())
-        run = TrackedRun(
-            sweep, RunDirectory(run_dir), assignment, None, config, with_tree=self._shows_tree
-        )  # fmt: skip
+        sweep = Sweep(
+            sweep_id="debug",
+            mode="disabled",
+            entity=None,
+            project="debug",
+            run_name=None,
+            base_config={},
+            sweep_configuration={},
+            space=space.to_json(),
+        )
+        run = TrackedRun(sweep, RunDirectory(run_dir), assignment, None, config, with_tree=self._shows_tree)
         try:
             with in_environment(told), run.shared():
                 logger = functools.partial(_lightning_logger, run.run, run_dir)

@@ -1,4 +1,4 @@
-"""What a sweep has found: tables of its runs, the best of them, what matters, and configs to go on with."""
+"""What a sweep has found: tables of its runs, the best of them, what matters, and configs to start from."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ def csv_lines(reading: Reading) -> Iterator[str]:
     with SpooledTemporaryFile(_MOST_BYTES_KEPT) as kept:
         for run in reading.runs():
             metrics.update(run.metrics)
-            pickle.dump(run, kept)
+            pickle.dump(run, kept)  # to be read by this process alone: the file has no name
         kept.seek(0)
         runs = (pickle.load(kept) for _ in range(reading.states.total()))
         yield from _as_csv(_with_runs(reading, ())._table(runs, metrics))
