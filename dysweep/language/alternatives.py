@@ -5,13 +5,14 @@ Branch by branch in document order, in a branch all combinations of what is in i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from dysweep.language.flat import Flat, Member, by_branch, member_text
-from dysweep.language.labels import lookup_key, made_label, scalar_text, unless_taken
+from dysweep.language.labels import lookup_key, made_label, numbered, scalar_text
 from dysweep.language.parameter import check_alternatives, check_equal_shares
 from dysweep.language.placed import without_places
 from dysweep.language.substitute import put_in
@@ -40,19 +41,20 @@ class Alternatives:
 
     def __init__(self, flat: Sequence[Flat]) -> None:
         self.flat = flat
-        self._inside = by_branch(flat)
+        self._inside: dict[int, dict[int, list[int]]] = {}
+        for (outer, index), places in by_branch([each.parameter for each in flat]).items():
+            self._inside.setdefault(outer, {})[index] = places
 
     def is_plain(self, place: int) -> bool:
         """Return whether nothing is in the values of a parameter."""
-        return not any(branch[0] == place for branch in self._inside)
+        return place not in self._inside
 
     def members_of(self, place: int) -> Iterator[int]:
         """Return the places of a parameter and of all that is in its values."""
         yield place
-        for (parent, _), places in self._inside.items():
-            if parent == place:
-                for inner in places:
-                    yield from self.members_of(inner)
+        for places in self._inside.get(place, {}).values():
+            for inner in places:
+                yield from self.members_of(inner)
 
     def count(self, place: int) -> int:
         """Return how many alternatives a parameter has; nothing is written out.
@@ -62,12 +64,9 @@ class Alternatives:
         """
         total = 0
         parameter = self.flat[place].parameter
-        branches = [index for parent, index in self._inside if parent == place]
-        for index in branches:
-            combinations = 1
-            for inner in self._inside[place, index]:
-                combinations *= self.count(inner)
-            total += combinations
+        branches = self._inside.get(place, {})
+        for places in branches.values():
+            total += math.prod(map(self.count, places))
         return total + parameter.size - len(branches)
 
     def of(self, place: int) -> list[Alternative]:
@@ -81,7 +80,7 @@ class Alternatives:
         check_alternatives(self.count(place), parameter.path)
         found: list[tuple[Alternative, bool]] = []  # and whether its label may be numbered
         for index in range(parameter.size):
-            inner = self._inside.get((place, index), [])
+            inner = self._inside.get(place, {}).get(index, [])
             for chosen in product(*map(self.of, inner)):
                 picks = {place: index}
                 for each in chosen:
@@ -89,15 +88,13 @@ class Alternatives:
                 sent = self._sent(place, index, dict(zip(inner, chosen, strict=True)), picks)
                 found.append((Alternative(sent, picks), bool(inner)))
         taken = {each.sent for each, is_made in found if not is_made and isinstance(each.sent, str)}
+        may_change = [is_made and isinstance(each.sent, str) for each, is_made in found]
+        texts = [each.sent for (each, _), is_text in zip(found, may_change, strict=True) if is_text]
+        labels = iter(numbered(texts, taken))
         return [
-            self._numbered(each, taken) if is_made and isinstance(each.sent, str) else each
-            for each, is_made in found
+            Alternative(next(labels), each.picks) if is_text else each
+            for (each, _), is_text in zip(found, may_change, strict=True)
         ]
-
-    def _numbered(self, alternative: Alternative, taken: set[str]) -> Alternative:
-        sent = unless_taken(alternative.sent, taken)
-        taken.add(sent)
-        return Alternative(sent, alternative.picks)
 
     def _sent(
         self, place: int, index: int, chosen: Mapping[int, Alternative], picks: Mapping[int, int]

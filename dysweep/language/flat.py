@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from dysweep.errors import LanguageError, closest
-from dysweep.language.labels import scalar_text, unless_taken
+from dysweep.language.labels import numbered, scalar_text, unless_taken
 from dysweep.language.nodes import Node
 from dysweep.language.parameter import Parameter, check_node, labels_of, wandb_part
 from dysweep.language.tree import (
@@ -237,11 +236,13 @@ def _flat(members: tuple[Member, ...], within: tuple[int, int] | None, method: s
 
 def zip_labels(members: Sequence[Member]) -> list[str]:
     """Return the labels of a zip without aliases of its own: `width=64, depth=2`."""
-    labels: list[str] = []
-    for place in range(len(members[0].node.spec["values"])):
-        text = ", ".join(f"{member.shown}={member_text(member, place)}" for member in members)
-        labels.append(unless_taken(text, labels))
-    return labels
+    return numbered(
+        (
+            ", ".join(f"{member.shown}={member_text(member, place)}" for member in members)
+            for place in range(len(members[0].node.spec["values"]))
+        ),
+        set(),
+    )
 
 
 def member_text(member: Member, place: int) -> str:
@@ -283,12 +284,10 @@ def _pieces(path: TreePath) -> Iterator[str | int]:
             yield from part.split("__CUSTOM_SEPERATOR__")  # dysweep 0.1 joined paths with it
 
 
-def by_branch(flat: Sequence[Flat]) -> dict[tuple[int, int], list[int]]:
+def by_branch(flat: Sequence[Parameter]) -> dict[tuple[int, int], list[int]]:
     """Return the parameters in each branch: which place's which value, and the places of those in it."""
-    inner = [place for place, each in enumerate(flat) if each.parameter.within is not None]
-    inner.sort(key=lambda place: (flat[place].parameter.within, place))
-    return {
-        branch: list(places)
-        for branch, places in groupby(inner, key=lambda place: flat[place].parameter.within)
-        if branch is not None
-    }
+    branches: dict[tuple[int, int], list[int]] = {}
+    for place, parameter in enumerate(flat):
+        if parameter.within is not None:
+            branches.setdefault(parameter.within, []).append(place)
+    return dict(sorted(branches.items()))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from dysweep.errors import LanguageError
@@ -49,16 +50,10 @@ def alias_labels(aliases: Any, count: int | None, where: str) -> tuple[str, ...]
 
 def made_labels(values: list[Any]) -> tuple[str | None, ...]:
     """Build a label for each value that is not a scalar or that JSON may lose: readable, short, unique."""
-    labels: list[str | None] = []
-    taken = {value for value in values if isinstance(value, str)}
-    for value in values:
-        if not isinstance(value, (dict, list)) and _is_kept_by_json(value):
-            labels.append(None)
-            continue
-        label = unless_taken(made_label(value), taken)
-        taken.add(label)
-        labels.append(label)
-    return tuple(labels)
+    needs_label = [isinstance(value, (dict, list)) or not _is_kept_by_json(value) for value in values]
+    texts = [made_label(value) for value, is_needed in zip(values, needs_label, strict=True) if is_needed]
+    labels = iter(numbered(texts, {value for value in values if isinstance(value, str)}))
+    return tuple(next(labels) if is_needed else None for is_needed in needs_label)
 
 
 def made_label(value: Any) -> str:
@@ -85,6 +80,19 @@ def unless_taken(text: str, taken: Collection[str]) -> str:
     while f"{text} ({number})" in taken:
         number += 1
     return f"{text} ({number})"
+
+
+def numbered(texts: Iterable[str], taken: Collection[str]) -> list[str]:
+    """Return texts so that each is unlike those before it and those taken; see `unless_taken`."""
+    used, numbers, found = set(taken), Counter[str](), []
+    for text in texts:
+        new = text
+        while new in used:
+            numbers[text] += 1
+            new = f"{text} ({numbers[text] + 1})"
+        used.add(new)
+        found.append(new)
+    return found
 
 
 def flow(value: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dysweep.language.evaluate import carries_code, is_plain
+from dysweep.language.flat import by_branch
 from dysweep.language.parameter import Parameter
 from dysweep.language.placed import Placed
 from dysweep.language.space import Space
@@ -36,21 +37,21 @@ def check_values(space: Space, base_config: Mapping[str, Any], allow_eval: bool)
         return
     space.resolve(base_config, space.example, allow_eval)
     outermost = _outermost(space)
-    inside: dict[int, list[int]] = {}
-    for place, outer in enumerate(outermost):
-        inside.setdefault(outer, []).append(place)
+    outer_places = [place for place, outer in enumerate(outermost) if place == outer]
+    branches = by_branch(space.flat)
     are_apart = not has_code and not _has_words(space.tree) and is_surely_small(space.tree, base_config)
     for place, parameter in enumerate(space.flat):
         indices = [index for index in range(len(parameter.values)) if _may_break(parameter, index)]
         if not indices:
             continue
-        parts = [(space, base_config, list(range(len(space.flat))))]
+        starts, parts = outer_places, [(space, base_config)]
         if are_apart:
-            outer = outermost[place]
-            parts = [(*_cut(space, base_config, path), inside[outer]) for path in space.flat[outer].paths]
+            starts = [outermost[place]]
+            parts = [_cut(space, base_config, path) for path in space.flat[starts[0]].paths]
         for index in indices:
             chosen = _chosen(space, place, index)
-            for part, base, places in parts:
+            places = list(_active(starts, chosen, branches))
+            for part, base in parts:
                 part.resolve_choices(base, [_choice(space, each, chosen) for each in places], allow_eval)
 
 
@@ -101,6 +102,15 @@ def _chosen(space: Space, place: int, index: int) -> dict[int, int]:
         place, index = within
         chosen[place] = index
     return chosen
+
+
+def _active(
+    places: list[int], chosen: Mapping[int, int], branches: Mapping[tuple[int, int], list[int]]
+) -> Iterator[int]:
+    """Return parameters, and those in the values that are chosen for them."""
+    for place in places:
+        yield place
+        yield from _active(branches.get((place, chosen.get(place, 0)), []), chosen, branches)
 
 
 def _choice(space: Space, place: int, chosen: Mapping[int, int]) -> tuple[Parameter, int | Placed]:

@@ -95,7 +95,7 @@ class _Tree:
     def __init__(self, flat: Sequence[Flat], branches: Branches | None) -> None:
         self._flat = flat
         self._branches = branches
-        self._inside = by_branch(flat)
+        self._inside = by_branch([each.parameter for each in flat])
 
     def rows(self) -> Iterator[_Row]:
         for place, each in enumerate(self._flat):
