@@ -17,12 +17,12 @@ from dysweep.errors import (
     ProgramError,
     TrackingError,
 )
-from dysweep.language.space import Space
-from dysweep.language.upsert import upsert
 
 if TYPE_CHECKING:
     from dysweep.agents.signals import preempted
     from dysweep.current import current_run
+    from dysweep.language.space import Space
+    from dysweep.language.upsert import upsert
     from dysweep.objects import instantiate
     from dysweep.parallel import (
         ResumableSweepConfig,
@@ -76,6 +76,8 @@ def __getattr__(name: str) -> Any:
             "current_run": "dysweep.current",
             "instantiate": "dysweep.objects",
             "open_sweep": "dysweep.views.opening",
+            "Space": "dysweep.language.space",
+            "upsert": "dysweep.language.upsert",
             "AttemptStatus": "dysweep.views.runs",
             "RunStatus": "dysweep.views.runs",
             "SweepStatus": "dysweep.views.status",
