@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from dysweep import __version__, commands
-from dysweep.agents.capture import split_output
+from dysweep import __version__
 from dysweep.agents.ranks import refuse_ranks
 from dysweep.arguments import COMMANDS, completion, overview, parse, parse_launch, parse_results, parse_status
 from dysweep.completion import SHELLS
@@ -31,7 +31,7 @@ def create(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _reported(CREATE, lambda: commands.create(*parse(CREATE, _words(argv))))
+    return _reported(CREATE, lambda: _execute("create", *parse(CREATE, _words(argv))))
 
 
 def run_resume(argv: Sequence[str] | None = None) -> int:
@@ -47,8 +47,10 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         refuse_ranks()  # first of all: a launcher starts this with arguments that may not be ours
         given = parse(RUN, _words(argv))
+        from dysweep.agents.capture import split_output
+
         with split_output():
-            return commands.run_resume(*given)
+            return _execute("run_resume", *given)
 
     return _reported(RUN, work)
 
@@ -62,7 +64,7 @@ def launch(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _reported(LAUNCH, lambda: commands.launch(*parse_launch(_words(argv))))
+    return _reported(LAUNCH, lambda: _execute("launch", *parse_launch(_words(argv))))
 
 
 def sync(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +76,7 @@ def sync(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _reported(SYNC, lambda: commands.sync(parse(SYNC, _words(argv))[2]))
+    return _reported(SYNC, lambda: _execute("sync", parse(SYNC, _words(argv))[2]))
 
 
 def status(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +88,7 @@ def status(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _reported(STATUS, lambda: commands.status(*parse_status(_words(argv))))
+    return _reported(STATUS, lambda: _execute("status", *parse_status(_words(argv))))
 
 
 def results(argv: Sequence[str] | None = None) -> int:
@@ -98,7 +100,7 @@ def results(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    return _reported(RESULTS, lambda: commands.results(*parse_results(_words(argv))))
+    return _reported(RESULTS, lambda: _execute("results", *parse_results(_words(argv))))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -182,6 +184,13 @@ def _script(command: Callable[[], int], runs_user_code: bool = False) -> None:
 
 def _words(argv: Sequence[str] | None) -> list[str]:
     return list(sys.argv[1:] if argv is None else argv)
+
+
+def _execute(command: str, *given: Any) -> int:
+    from dysweep import commands  # half a command's start, which `--help` and wrong arguments do without
+
+    code: int = getattr(commands, command)(*given)
+    return code
 
 
 def _reported(name: str, command: Callable[[], int]) -> int:
