@@ -191,8 +191,7 @@ def status(options: StatusOptions, config: ResumableSweepConfig) -> int:
     for name in ("metric", "by"):
         if getattr(options, name) is not None and options.html is None:
             raise ConfigError(f"--{name}: it needs --html")
-    details = bool(options.runs or options.json or options.csv or options.html)
-    return _show_status(options, partial(Reading, directory, config.max_attempts, details))
+    return _show_status(options, partial(Reading, directory, config.max_attempts))
 
 
 def _check(options: StatusOptions, config: ResumableSweepConfig) -> int:
@@ -300,7 +299,7 @@ def _sweeps(options: ResultsOptions, config: ResumableSweepConfig) -> list[Sweep
         raise ConfigError("--sweep_id: missing; `dysweep status` lists the sweeps that there are")
     where = Location(config.default_root_dir, config.custom_checkpoint_dir, None, None, online=False)
     return [
-        read_status(where.find_to_read(sweep_id), config.max_attempts, owners=False)
+        read_status(where.find_to_read(sweep_id), config.max_attempts)
         for sweep_id in dict.fromkeys(options.sweep_id)
     ]
 
@@ -361,7 +360,7 @@ def run_resume(options: Options, additional: list[str], settings: dict[str, Any]
     # Not read after each of many agents that execute a run or two of a long sweep.
     quick = config.count is not None and finished and not others and len(directory.run_ids()) > _FEW_RUNS
     if config.rerun_id is None and not quick:
-        status = read_status(directory, config.max_attempts, details=False)
+        status = read_status(directory, config.max_attempts)
         runs = showing_command(config, "dysweep_status", "--runs")
         compared = showing_command(config, "dysweep_results")
         for line in ending(status, outcomes, config.max_attempts, command, runs, compared):

@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,33 @@ def read_regular_file(path: Path | str) -> bytes:
         ValueError: it is not a regular file, or too large.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise ValueError("not a regular file")
-        if about.st_size > _MOST_OF_A_DIRECTORY * max_bytes():
-            raise ValueError(f"{about.st_size} bytes are too many")
+        size = _size_of_regular(file.fileno())
+        if size > _MOST_OF_A_DIRECTORY * max_bytes():
+            raise ValueError(f"{size} bytes are too many")
         return file.read()
+
+
+def read_lines(path: Path, longest: int) -> Iterator[bytes]:
+    """Read a file of a sweep directory line by line, however large it is.
+
+    Args:
+        path: the file.
+        longest: how many bytes of a line are read at once; what follows counts as another line.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not a regular file.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        _size_of_regular(file.fileno())
+        yield from iter(partial(file.readline, longest), b"")
+
+
+def _size_of_regular(descriptor: int) -> int:
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("not a regular file")
+    return about.st_size
 
 
 @contextmanager
@@ -109,6 +131,22 @@ def replace_json(path: Path, content: Any) -> None:
         os.replace(beside, path)
         # Without this a power failure can leave no name, of a file that others have seen and built on.
         sync_directory(path.parent)
+
+
+def replace_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Write a file that can be made again: at once, but not flushed to the disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside = _beside(path)
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            file.writelines(lines)
+        os.replace(beside, path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
 
 
 def write_new_json(path: Path, content: Any) -> None:
@@ -178,14 +216,18 @@ def publish_json(path: Path, content: Any) -> bool:
 @contextmanager
 def _written_beside(path: Path, content: Any) -> Iterator[Path]:
     """Write a JSON file that is hidden beside its later place; remove it if it is still there in the end."""
-    # Under a name that nobody can guess: through no link that somebody has put there.
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = _beside(path)
     try:
         write_new_json(beside, content)
         yield beside
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def _beside(path: Path) -> Path:
+    # Under a name that nobody can guess: through no link that somebody has put there.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def write_text(path: str | os.PathLike[str], text: str, option: str) -> None:

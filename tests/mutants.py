@@ -26,6 +26,9 @@ MUTANTS = [
         "spaces",
     ),
     ("language/flat.py", "sorted(outer, key=_is_repeat)", "outer", "spaces"),
+    ("views/reading.py", "entry.files == files", "True", "index"),
+    ("views/index.py", 'line[:8] != b"%08x" % crc32(text)', "False", "index"),
+    ("views/index.py", "!= _HEADER", "== []", "index"),
     ("language/exclusion.py", "joined |= dict.fromkeys(roots)", "joined |= {}", "spaces"),
     ("language/substitute.py", "patch = slots.fill(chosen)", "patch = value.value", "spaces"),
     (

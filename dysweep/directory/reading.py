@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from dysweep.directory.runs import RunDirectory
-
+S = TypeVar("S")
 T = TypeVar("T")
 _TIMED = 50
 _SLOW = 0.0003  # seconds of waiting a run: less than one call takes on a network file system
@@ -18,12 +17,12 @@ _THREADS = 32
 _AHEAD = 2 * _THREADS  # results that may wait for those before them
 
 
-def read_each(read: Callable[[RunDirectory], T], runs: Iterable[RunDirectory]) -> Iterator[T]:
+def read_each(read: Callable[[S], T], runs: Iterable[S]) -> Iterator[T]:
     """Read runs; the results come in the order of the runs.
 
     Args:
         read: reads one; it may be called in several threads.
-        runs: the runs.
+        runs: the runs, with whatever helps to read them.
     """
     remaining = iter(runs)
     waits: list[float] = []

@@ -295,16 +295,28 @@ class RunDirectory:
 
     def last_attempt(self) -> Attempt | None:
         """Find the newest attempt; None if the run was never started."""
-        if os.path.islink(self.attempts_folder):
-            raise DirectoryError(f"{self.attempts_path}: a symbolic link could lead anywhere; remove it")
-        try:
-            names = os.listdir(self.attempts_folder)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise damaged(self.attempts_path, error) from None
-        numbers = [int(name[:-5]) for name in names if _CLAIM.fullmatch(name)]
+        return self.last_of(self.attempts_files())
+
+    def last_of(self, files: list[str]) -> Attempt | None:
+        """Return the newest attempt of those that have these files."""
+        numbers = [int(name[:-5]) for name in files if _CLAIM.fullmatch(name)]
         return Attempt(self, max(numbers)) if numbers else None
+
+    def attempts_files(self) -> list[str]:
+        """Return the names of all attempts' files, in no order; none if the run was never started."""
+        try:
+            folder = os.open(self.attempts_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                return os.listdir(folder)
+            finally:
+                os.close(folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            if os.path.islink(self.attempts_folder):
+                message = f"{self.attempts_path}: a symbolic link could lead anywhere; remove it"
+                raise DirectoryError(message) from None
+            raise damaged(self.attempts_path, error) from None
 
     def state(self) -> State:
         """Derive the run's state from its files."""

@@ -309,8 +309,9 @@ class SweepDirectory:
         except OSError as error:
             raise DirectoryError(f"{self.runs_path}: cannot be read ({error.strerror})") from None
         # Hidden ones are runs that are being recorded, or whose process died at it.
+        folder = self.runs_path
         for name in sorted(name for name in names if not name.startswith(".")):
-            yield RunDirectory(self.runs_path / name)
+            yield RunDirectory(folder / name)
 
     def start_run(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 
 from dysweep.directory.extensions import Definitions, Extension
 from dysweep.directory.legacy import OldSweep
@@ -12,6 +13,7 @@ from dysweep.directory.runs import RunDirectory, State
 from dysweep.directory.sweep import Sweep, SweepDirectory
 from dysweep.errors import ConfigError, DirectoryError
 from dysweep.language.metric import Metric
+from dysweep.views.index import Entry, Index
 from dysweep.views.runs import RunStatus, old_run_status, run_status
 
 
@@ -21,17 +23,13 @@ class Reading:
     Args:
         directory: the sweep's directory.
         max_attempts: how often a run may fail or crash before it is given up.
-        details: of finished runs read more than that they have finished, which takes twice as long.
-        owners: of ended runs read who executed them, when, and their earlier attempts.
 
     Raises:
         NotFoundError: there is no sweep here.
         DirectoryError: its record is damaged.
     """
 
-    def __init__(
-        self, directory: SweepDirectory, max_attempts: int, details: bool = True, owners: bool = True
-    ) -> None:
+    def __init__(self, directory: SweepDirectory, max_attempts: int) -> None:
         self.directory = directory
         self.states: Counter[str] = Counter()
         self.damaged: list[str] = []
@@ -39,7 +37,7 @@ class Reading:
         self._old = OldSweep.at(directory)
         self.sweep = self._old.stand_in() if self._old else directory.sweep
         self._definitions = self._defined()
-        self._max_attempts, self._details, self._owners = max_attempts, details, owners
+        self._max_attempts = max_attempts
         last = self._definitions.last
         self._metric = None if self._old or last.online else Metric.of(last.sweep_configuration)
         self._is_reached = False
@@ -51,18 +49,27 @@ class Reading:
         """Read one run after the other; of damaged ones `damaged` says what is wrong."""
         for old_run in self._old.runs() if self._old else ():
             yield self._counted(old_run_status(old_run))
-        for read in read_each(self._look, self.directory.runs()):
-            if isinstance(read, str):
-                self.damaged.append(read)
-            else:
+        with closing(Index(self.directory)) as index:
+            for files, read in read_each(self._look, index.beside(self.directory.runs())):
+                if isinstance(read, str):
+                    self.damaged.append(read)
+                    continue
+                if files and read.ended is not None:
+                    index.add(files, read)
                 yield self._counted(read)
+            index.write()
         self._definitions = self._defined()  # it may have been extended meanwhile, and runs be of that
 
-    def _look(self, run: RunDirectory) -> RunStatus | str:
+    def _look(self, given: tuple[RunDirectory, Entry | None]) -> tuple[list[str], RunStatus | str]:
+        """Read a run, and the names of the files that say what was read; none if it was known."""
+        run, entry = given
         try:
-            return run_status(run, self._max_attempts, self._details, self._owners)
+            files = sorted(run.attempts_files())
+            if entry is not None and entry.files == files:
+                return [], entry.status(self._max_attempts)
+            return files, run_status(run, files, self._max_attempts)
         except DirectoryError as error:
-            return str(error)
+            return [], str(error)
 
     def _counted(self, run: RunStatus) -> RunStatus:
         self.states[run.state] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from dysweep.directory.legacy import NAME, OldRun
 from dysweep.directory.liveness import Owner
-from dysweep.directory.runs import Attempt, End, RunDirectory, State
+from dysweep.directory.runs import RESUMABLE, Attempt, End, RunDirectory, State
 from dysweep.errors import DirectoryError
 from dysweep.language.hyperband import StoppedEarly
 
@@ -107,49 +108,30 @@ class RunStatus:
         return {**vars(self), "stopped_early": early, "history": [vars(each) for each in self.history]}
 
 
-def run_status(run: RunDirectory, max_attempts: int, details: bool, owners: bool = True) -> RunStatus:
+def run_status(run: RunDirectory, files: list[str], max_attempts: int) -> RunStatus:
     """Read a run.
 
     Args:
         run: its directory.
+        files: the names of its attempts' files.
         max_attempts: how often it may fail or crash before it is given up.
-        details: read more than its end, if it has finished.
-        owners: read who executed it, if it has ended, and its earlier attempts.
 
     Raises:
         DirectoryError: its record is damaged.
     """
-    last = run.last_attempt()
-    if not details and last is not None:
-        end = last.end()
-        if end is not None and end.outcome is State.FINISHED:
-            return RunStatus(
-                run.run_id, str(end.outcome), attempts=last.number, ended=end.ended, metrics=end.metrics
-            )
+    last = run.last_of(files)
     record = run.record()
-    if not owners and last is not None and (end := last.end()) is not None:
-        return RunStatus(
-            run.run_id,
-            str(end.outcome),
-            record.get("name"),
-            assignment=record["assignment"],
-            definition=record["definition"],
-            attempts=last.number,
-            ended=end.ended,
-            error=end.error,
-            metrics=end.metrics,
-            stopped_early=end.stopped_early,
-        )
     attempts = [] if last is None else _up_to(last)
     ends = [(attempt, attempt.owner(), attempt.end()) for attempt in attempts]
     _, owner, end = ends[-1] if ends else (None, None, None)
     state = end.outcome if end else State.PENDING if last is None else last.state()
+    history = tuple(_attempt_status(*each, state if each[0] is last else State.CRASHED) for each in ends)
     spans = [_seconds(its.started, its_end.ended) for _, its, its_end in ends if its and its_end]
     return RunStatus(
         run_id=run.run_id,
         name=record.get("name"),
         state=str(state),
-        set_aside=last is not None and last.given_up(state, max_attempts),
+        set_aside=is_set_aside(history, max_attempts),
         assignment=record["assignment"],
         definition=record["definition"],
         attempts=len(attempts),
@@ -162,8 +144,19 @@ def run_status(run: RunDirectory, max_attempts: int, details: bool, owners: bool
         error=end.error if end else None,
         metrics=end.metrics if end else {},
         stopped_early=end.stopped_early if end else None,
-        history=tuple(_attempt_status(*each, state if each[0] is last else State.CRASHED) for each in ends),
+        history=history,
     )
+
+
+def is_set_aside(history: Sequence[AttemptStatus], max_attempts: int) -> bool:
+    """Return whether a run is given up: it is unfinished, and has failed or crashed too often.
+
+    Args:
+        history: its attempts.
+        max_attempts: how often it may fail or crash.
+    """
+    failures = sum(each.outcome in (State.FAILED, State.CRASHED) for each in history)
+    return failures >= max_attempts and history[-1].outcome in RESUMABLE
 
 
 def old_run_status(run: OldRun) -> RunStatus:

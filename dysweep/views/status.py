@@ -233,11 +233,9 @@ def _as_csv(rows: Iterable[list[Any]]) -> Iterator[str]:
         yield writer.writerow([inert(cell) for cell in row])
 
 
-def read_status(
-    directory: SweepDirectory, max_attempts: int, details: bool = True, owners: bool = True
-) -> SweepStatus:
+def read_status(directory: SweepDirectory, max_attempts: int) -> SweepStatus:
     """Read a sweep's directory; for its arguments and what it raises see `Reading`."""
-    return status_of(Reading(directory, max_attempts, details, owners))
+    return status_of(Reading(directory, max_attempts))
 
 
 def status_of(reading: Reading) -> SweepStatus:
@@ -278,7 +276,7 @@ def sweeps_below(root: Path, max_attempts: int) -> list[SweepStatus]:
     if not new and not old:
         raise NotFoundError(f"default_root_dir: no sweep below {root}")
     directories = [SweepDirectory(path) for path in (*old, *(path.parent for path in new))]
-    return [read_status(directory, max_attempts, details=False) for directory in directories]
+    return [read_status(directory, max_attempts) for directory in directories]
 
 
 def last_log(directory: SweepDirectory, run_id: str, raw: bool = False) -> str:

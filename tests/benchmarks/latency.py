@@ -41,9 +41,16 @@ def measure(plan: Plan) -> Iterator[Row]:
     if slow is None:
         return
     status = dysweep("status", "--sweep_id", sweep_id)
+
+    def first(**more: str) -> float | None:
+        (path / "ended.jsonl").unlink(missing_ok=True)
+        return middle([run(status, folder=folder, **more)], "wall")
+
     find, claim = program("find_interrupted", path), program("claim", path, CLAIMS)
     found = plan.in_turn(
         {
+            "first": lambda: first(**slow),
+            "first, fast": first,
             "status": lambda: middle([run(status, folder=folder, **slow)], "wall"),
             "status, fast": lambda: middle([run(status, folder=folder)], "wall"),
             "find": lambda: run(find, folder=folder, **slow).json,
@@ -54,6 +61,12 @@ def measure(plan: Plan) -> Iterator[Row]:
     )
     seconds = {name: median(each) for name, each in found.items()}
     for title, name, unit, before in (
+        (
+            f"1 ms an operation: status of {runs:,} runs for the first time, wall",
+            "first",
+            "s",
+            baseline.SLOW_STATUS,
+        ),
         (f"1 ms an operation: status of {runs:,} runs, wall", "status", "s", baseline.SLOW_STATUS),
         (f"1 ms an operation: interrupted runs of {runs:,}, wall", "find", "s", baseline.SLOW_FIND),
         ("1 ms an operation: claim of the next run, wall", "claim", "ms", baseline.SLOW_CLAIM),

@@ -1,0 +1,133 @@
+"""Ended runs are read once: what was read is kept in a file beside them, which may be deleted at any time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from heapq import merge
+from itertools import groupby
+from tempfile import SpooledTemporaryFile
+from typing import Any
+from zlib import crc32
+
+from dysweep import __version__
+from dysweep.directory.runs import RunDirectory
+from dysweep.directory.sweep import SweepDirectory
+from dysweep.files import read_lines, replace_lines
+from dysweep.language.hyperband import StoppedEarly
+from dysweep.views.runs import AttemptStatus, RunStatus, is_set_aside
+
+_ENOUGH = 200  # runs that are worth a file
+_SHARE = 0.1  # of those in the file: less are read again, so that writing never outweighs reading
+_LONGEST = 2**20  # bytes of a line; what an error says can be long
+_MOST_BYTES_KEPT = 16 * 2**20
+# What another release has read may lack a field, or mean another.
+_HEADER = [__version__, *(field.name for kind in (RunStatus, AttemptStatus) for field in fields(kind))]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was read of an ended run.
+
+    Args:
+        run_id: its id.
+        files: the names of its attempts' files. None is ever changed, and a new attempt adds one:
+            while the names are the same, the run is as it was.
+        stored: its status as mappings and lists.
+    """
+
+    run_id: str
+    files: list[str]
+    stored: dict[str, Any]
+
+    def status(self, max_attempts: int) -> RunStatus:
+        """Return what was read.
+
+        Args:
+            max_attempts: how often a run may fail or crash before it is given up.
+        """
+        early = self.stored["stopped_early"]
+        history = tuple(AttemptStatus(**each) for each in self.stored["history"])
+        later = {
+            "stopped_early": None if early is None else StoppedEarly(**early),
+            "history": history,
+            "set_aside": is_set_aside(history, max_attempts),
+        }
+        return RunStatus(**{**self.stored, **later})
+
+
+class Index:
+    """The file of what was read of a sweep's ended runs, in the order of their ids."""
+
+    def __init__(self, directory: SweepDirectory) -> None:
+        self._path = directory.path / "ended.jsonl"
+        self._read = 0
+        self._new = 0
+        self._kept = SpooledTemporaryFile(_MOST_BYTES_KEPT)
+
+    def beside(self, runs: Iterator[RunDirectory]) -> Iterator[tuple[RunDirectory, Entry | None]]:
+        """Return each run with its entry, if it has one.
+
+        Args:
+            runs: in the order of their ids.
+        """
+        entries = self._entries()
+        entry = next(entries, None)
+        for run in runs:
+            while entry is not None and entry.run_id < run.run_id:
+                entry = next(entries, None)
+            yield run, entry if entry is not None and entry.run_id == run.run_id else None
+
+    def add(self, files: list[str], status: RunStatus) -> None:
+        """Keep what was read of an ended run."""
+        line = _line([status.run_id, files, status.to_stored()])
+        if len(line) <= _LONGEST:
+            self._new += 1
+            self._kept.write(line)
+
+    def write(self) -> None:
+        """Write the file if enough was added."""
+        if self._new < max(_ENOUGH, _SHARE * self._read):
+            return
+        self._kept.seek(0)
+        both = merge(map(_entry, self._kept), self._entries(), key=lambda entry: entry.run_id)
+        # Of two entries of a run the first is the new one.
+        newest = (next(entries) for _, entries in groupby(both, key=lambda entry: entry.run_id))
+        lines = (_line([entry.run_id, entry.files, entry.stored]) for entry in newest)
+        with suppress(OSError):  # who may only look, or has no room left, reads the runs again
+            replace_lines(self._path, (line for part in ([_line(_HEADER)], lines) for line in part))
+
+    def close(self) -> None:
+        """Forget what was added."""
+        self._kept.close()
+
+    def _entries(self) -> Iterator[Entry]:
+        """Read the file up to the first line that is not as it was written."""
+        self._read = 0
+        # It is not flushed to the disk, so that a power failure may leave anything.
+        with suppress(OSError, ValueError, TypeError, RecursionError):
+            lines = read_lines(self._path, _LONGEST)
+            if _content(next(lines, b"")) != _HEADER:
+                return
+            for line in lines:
+                entry = _entry(line)
+                self._read += 1
+                yield entry
+
+
+def _line(content: list[Any]) -> bytes:
+    text = json.dumps(content).encode()
+    return b"%08x %b\n" % (crc32(text), text)
+
+
+def _content(line: bytes) -> Any:
+    text = line[9:-1]
+    if line[:8] != b"%08x" % crc32(text):
+        raise ValueError("damaged")
+    return json.loads(text)
+
+
+def _entry(line: bytes) -> Entry:
+    return Entry(*_content(line))
