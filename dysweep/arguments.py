@@ -14,7 +14,7 @@ from argparse import SUPPRESS, Action
 from collections.abc import Collection
 from dataclasses import asdict
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -40,11 +40,10 @@ from dysweep.settings import (
     settings_of,
     wandb_command,
 )
-from dysweep.yaml_text import dump_yaml, parse_yaml
+from dysweep.yaml_text import dump_yaml
 
 logger = logging.getLogger("dysweep")
 
-T = TypeVar("T")
 _NEEDED_AGAIN = (
     "default_root_dir",
     "custom_checkpoint_dir",
@@ -94,21 +93,24 @@ def overview() -> str:
     return "\n".join([*lines, "", "dysweep COMMAND --help lists a command's options."])
 
 
-def parse(command: str, argv: list[str]) -> tuple[Options, list[str], dict[str, Any]]:
+def command_of(typed: str) -> str:
+    """Return a command's name from what was typed, which may be `dysweep run`."""
+    return COMMANDS.get(typed.removeprefix("dysweep "), typed)
+
+
+def parse(typed: str, argv: list[str]) -> tuple[Options, list[str], dict[str, Any]]:
     """Read the arguments of a command that takes settings of a sweep.
+
+    Args:
+        typed: the command as it was typed, `dysweep_create` or `dysweep create`.
+        argv: its arguments.
 
     Returns:
         the command's own options, the words of run_additional_args, and the settings: the file's, overridden
         by the command line's.
     """
-    return _parsed(command, *_given_with_overrides(command, argv))
-
-
-def _given_with_overrides(
-    command: str, argv: list[str]
-) -> tuple[dict[str, Any], list[tuple[list[str], Any]]]:
     argv, overrides = take_tree_overrides(argv)
-    return _given(command, argv), overrides
+    return _parsed(command_of(typed), _given(typed, argv), overrides)
 
 
 def _parsed(
@@ -124,23 +126,24 @@ def _parsed(
     return options, additional, settings
 
 
-def parse_launch(argv: list[str]) -> tuple[LaunchOptions, Options, list[str], dict[str, Any]]:
+def parse_launch(typed: str, argv: list[str]) -> tuple[LaunchOptions, Options, list[str], dict[str, Any]]:
     """Read the arguments of `dysweep_launch`: how to start agents, and then what `parse` returns."""
-    given, overrides = _given_with_overrides(LAUNCH, argv)
+    argv, overrides = take_tree_overrides(argv)
+    given = _given(typed, argv)
     own = {name: given.pop(name) for name in settings_of(LaunchOptions) if name in given}
     return checked(own, LaunchOptions), *_parsed(LAUNCH, given, overrides)
 
 
-def parse_status(argv: list[str]) -> tuple[StatusOptions, ResumableSweepConfig]:
+def parse_status(typed: str, argv: list[str]) -> tuple[StatusOptions, ResumableSweepConfig]:
     """Read the arguments of `dysweep_status`: what to show, and of which sweep."""
-    given = _given(STATUS, argv)
+    given = _given(typed, argv)
     own = {name: given.pop(name) for name in settings_of(StatusOptions) if name in given}
     return checked(own, StatusOptions), checked(given, ResumableSweepConfig)
 
 
-def parse_results(argv: list[str]) -> tuple[ResultsOptions, ResumableSweepConfig]:
+def parse_results(typed: str, argv: list[str]) -> tuple[ResultsOptions, ResumableSweepConfig]:
     """Read the arguments of `dysweep_results`: what to show, and where the sweeps are."""
-    given = _given(RESULTS, gathered(argv, [f"--{name}" for name in _SEVERAL_RESULTS]))
+    given = _given(typed, gathered(argv, [f"--{name}" for name in _SEVERAL_RESULTS]))
     own = {name: given.pop(name) for name in settings_of(ResultsOptions) if name in given}
     return checked(own, ResultsOptions), checked(given, ResumableSweepConfig)
 
@@ -156,12 +159,13 @@ def taken_by(command: str) -> dict[str, type]:
     }
 
 
-def _given(command: str, argv: list[str]) -> dict[str, Any]:
+def _given(typed: str, argv: list[str]) -> dict[str, Any]:
     """Return what a command line gives, each value checked."""
-    parser, options = _parser(command)
+    command = command_of(typed)
+    parser, options = _parser(typed)
     of_kind = taken_by(command)
     argv = _with_switch_values(argv, [name for name, kind in of_kind.items() if is_switch(kind, name)])
-    _refuse_unknown_options(argv, command, options)
+    _refuse_unknown_options(argv, typed, options)
     try:
         texts = parser.parse_args(argv, defaults=False).as_dict()
     except ArgumentError as error:
@@ -177,11 +181,12 @@ def _given(command: str, argv: list[str]) -> dict[str, Any]:
     return given
 
 
-def _parser(command: str) -> tuple[ArgumentParser, list[str]]:
+def _parser(typed: str) -> tuple[ArgumentParser, list[str]]:
     """Build a parser that takes every value as text, and list its options."""
+    command = command_of(typed)
     parser = ArgumentParser(
-        prog=command,
-        usage=f"{command} [options]",
+        prog=typed,
+        usage=f"{typed} [options]",
         description=ABOUT[command],
         version=__version__,
         exit_on_error=False,
@@ -287,7 +292,7 @@ def _with_switch_values(argv: list[str], switches: Collection[str]) -> list[str]
     return words
 
 
-def _refuse_unknown_options(argv: list[str], command: str, known: list[str]) -> None:
+def _refuse_unknown_options(argv: list[str], typed: str, known: list[str]) -> None:
     takers: dict[str, list[str]] = {}
     for kind in _KINDS:
         for name, (_, known_of) in settings_of(kind).items():
@@ -297,7 +302,9 @@ def _refuse_unknown_options(argv: list[str], command: str, known: list[str]) -> 
         if not flag.startswith("--") or flag == "--" or flag in known:
             continue
         if flag[2:] in takers:
-            raise ConfigError(f"{flag} is an option of {', '.join(takers[flag[2:]])}, not of {command}")
+            words = {command: f"dysweep {word}" for word, command in COMMANDS.items()} if " " in typed else {}
+            others = ", ".join(words.get(command, command) for command in takers[flag[2:]])
+            raise ConfigError(f"{flag} is an option of {others}, not of {typed}")
         raise ConfigError(f"{flag}: unknown option{closest(flag, known)}")
 
 
@@ -330,16 +337,6 @@ def commented(settings: dict[str, Any]) -> str:
             comment = textwrap.fill(words, 100, initial_indent="# ", subsequent_indent="# ")
             parts.append(f"{comment}\n{dump_yaml({name: chosen[name]})}")
     return "\n".join(parts)
-
-
-def additional_arguments(words: list[str]) -> dict[str, Any]:
-    arguments = {}
-    for word in words:
-        key, colon, value = word.partition(":")
-        if not colon or not key.isidentifier():
-            raise ConfigError(f"--run_additional_args: {word!r} is not key:value, as in seed:3")
-        arguments[key] = parse_yaml(value, f"--run_additional_args {key}")
-    return arguments
 
 
 def agent_command(

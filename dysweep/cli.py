@@ -22,23 +22,25 @@ from dysweep.settings import CREATE, LAUNCH, RESULTS, RUN, STATUS, SYNC
 _SECONDS_FOR_THE_EXIT = 20.0
 
 
-def create(argv: Sequence[str] | None = None) -> int:
+def create(argv: Sequence[str] | None = None, typed: str = CREATE) -> int:
     """Run `dysweep_create`.
 
     Args:
         argv: the arguments; the process's own by default.
+        typed: what messages call the command.
 
     Returns:
         the exit code.
     """
-    return _reported(CREATE, lambda: _execute("create", *parse(CREATE, _words(argv))))
+    return _reported(typed, lambda: _execute("create", *parse(typed, _words(argv))))
 
 
-def run_resume(argv: Sequence[str] | None = None) -> int:
+def run_resume(argv: Sequence[str] | None = None, typed: str = RUN) -> int:
     """Run `dysweep_run_resume`.
 
     Args:
         argv: the arguments; the process's own by default.
+        typed: what messages call the command.
 
     Returns:
         the exit code: 0 if all executed runs finished, 1 if not, 2 for wrong usage, 128 + n for signal n.
@@ -46,61 +48,65 @@ def run_resume(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         refuse_ranks()  # first of all: a launcher starts this with arguments that may not be ours
-        given = parse(RUN, _words(argv))
+        given = parse(typed, _words(argv))
         from dysweep.agents.capture import split_output
 
         with split_output():
             return _execute("run_resume", *given)
 
-    return _reported(RUN, work)
+    return _reported(typed, work)
 
 
-def launch(argv: Sequence[str] | None = None) -> int:
+def launch(argv: Sequence[str] | None = None, typed: str = LAUNCH) -> int:
     """Run `dysweep_launch`.
 
     Args:
         argv: the arguments; the process's own by default.
+        typed: what messages call the command.
 
     Returns:
         the exit code.
     """
-    return _reported(LAUNCH, lambda: _execute("launch", *parse_launch(_words(argv))))
+    return _reported(typed, lambda: _execute("launch", *parse_launch(typed, _words(argv))))
 
 
-def sync(argv: Sequence[str] | None = None) -> int:
+def sync(argv: Sequence[str] | None = None, typed: str = SYNC) -> int:
     """Run `dysweep_sync`.
 
     Args:
         argv: the arguments; the process's own by default.
+        typed: what messages call the command.
 
     Returns:
         the exit code.
     """
-    return _reported(SYNC, lambda: _execute("sync", parse(SYNC, _words(argv))[2]))
+    return _reported(typed, lambda: _execute("sync", parse(typed, _words(argv))[2]))
 
 
-def status(argv: Sequence[str] | None = None) -> int:
+def status(argv: Sequence[str] | None = None, typed: str = STATUS) -> int:
     """Run `dysweep_status`.
 
     Args:
         argv: the arguments; the process's own by default.
+        typed: what messages call the command.
 
     Returns:
         the exit code.
     """
-    return _reported(STATUS, lambda: _execute("status", *parse_status(_words(argv))))
+    return _reported(typed, lambda: _execute("status", *parse_status(typed, _words(argv))))
 
 
-def results(argv: Sequence[str] | None = None) -> int:
+def results(argv: Sequence[str] | None = None, typed: str = RESULTS) -> int:
     """Run `dysweep_results`.
 
     Args:
         argv: the arguments; the process's own by default.
+        typed: what messages call the command.
 
     Returns:
         the exit code.
     """
-    return _reported(RESULTS, lambda: _execute("results", *parse_results(_words(argv))))
+    return _reported(typed, lambda: _execute("results", *parse_results(typed, _words(argv))))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -115,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "sync": sync,
     }.get(word)  # fmt: skip
     if command is not None:
-        _script(lambda: command(words), runs_user_code=word == "run")
+        _script(lambda: command(words, f"dysweep {word}"), runs_user_code=word == "run")
     else:
         _script(lambda: _reported("dysweep", lambda: _without_command(word, words)))
 

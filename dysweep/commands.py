@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dysweep import parallel
-from dysweep.arguments import (
-    additional_arguments,
-    agent_command,
-    commented,
-    launched_command,
-    showing_command,
-)
+from dysweep.arguments import agent_command, commented, launched_command, showing_command
 from dysweep.creation import create_and_describe, location_of, preview
 from dysweep.debugging import debug
 from dysweep.directory.location import Location
@@ -35,6 +29,7 @@ from dysweep.launch.start import stop as stop_agents
 from dysweep.log import say
 from dysweep.migrating import from_wandb
 from dysweep.options import Options, ResultsOptions, StatusOptions
+from dysweep.overrides import additional_arguments
 from dysweep.settings import ResumableSweepConfig, read_settings, wandb_command
 from dysweep.text import short_path
 from dysweep.views.ending import ending, executed

@@ -1,4 +1,4 @@
-"""Arguments before they are parsed: settings inside trees (`--base_config.optimizer.lr 1e-3`), and lists."""
+"""Arguments that no parser reads: settings in trees (`--base_config.optimizer.lr 1e-3`), pairs, lists."""
 
 from __future__ import annotations
 
@@ -52,6 +52,16 @@ def override(settings: dict[str, Any], path: list[str], value: Any) -> None:
             if not isinstance(below, (dict, list)):
                 below = node[place] = {}
             node = below
+
+
+def additional_arguments(words: list[str]) -> dict[str, Any]:
+    arguments = {}
+    for word in words:
+        key, colon, value = word.partition(":")
+        if not colon or not key.isidentifier():
+            raise ConfigError(f"--run_additional_args: {word!r} is not key:value, as in seed:3")
+        arguments[key] = parse_yaml(value, f"--run_additional_args {key}")
+    return arguments
 
 
 def gathered(argv: list[str], flags: Collection[str]) -> list[str]:

@@ -16,6 +16,7 @@ import yaml
 from helpers import Process, create, directory, run, states, wait_for
 
 from dysweep import cli
+from dysweep.arguments import COMMANDS
 from dysweep.directory.runs import Attempt, State
 
 ROOT = Path(__file__).parent.parent
@@ -567,6 +568,21 @@ def test_zsh_completes_commands_options_and_ids(start, tmp_path):
         finally:
             shell.kill()
             os.close(terminal)
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_help_and_errors_name_the_command_as_it_was_typed(start, word):
+    for typed in ([COMMANDS[word]], ["dysweep", word]):
+        name = " ".join(typed)
+        assert start(*typed, "--help").communicate()[0].startswith(f"usage: {name} [options]\n")
+        out, err = start(*typed, "--typo").communicate()
+        assert (out, err.count("\n")) == ("", 1) and err.startswith(f"{name}: --typo: unknown option")
+
+
+def test_an_option_of_another_command_is_named_with_it_as_that_was_typed(start):
+    for typed, other in (("dysweep_run_resume", "dysweep_create"), ("dysweep run", "dysweep create")):
+        err = start(*typed.split(), "--extend", "3").communicate()[1]
+        assert err == f"{typed}: --extend is an option of {other}, not of {typed}\n"
 
 
 def test_one_command_has_them_all(start, capsys):

@@ -63,7 +63,8 @@ def commands(block):
 def execute(block, is_refused):
     """Run a block: commands of dysweep in this process, where they import W&B and torch once."""
     for command, *arguments in commands(block):
-        code = COMMANDS[command]([re.sub(r"\bID\b", current_sweep(), word) for word in arguments])
+        words = [re.sub(r"\bID\b", current_sweep(), word) for word in arguments]
+        code = COMMANDS[command](words, f"dysweep {command}")
         assert code == (2 if is_refused else 0), (command, arguments)
     if not commands(block):
         process = Process(["bash", "-c", re.sub(r"\bID\b", current_sweep(), block)])
@@ -117,7 +118,7 @@ def test_a_recipe_gives_what_it_shows(recipe, capfd, monkeypatch):
     for place, (language, content) in enumerate(blocks):
         if language == "bash":
             following = blocks[place + 1] if place + 1 < len(blocks) else ("", "")
-            execute(content, following[1].startswith("dysweep_"))
+            execute(content, following[1].startswith("dysweep create: "))
         else:
             out, err = capfd.readouterr()
             assert_shown(content, out, err)

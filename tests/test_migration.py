@@ -355,7 +355,4 @@ def test_the_commands_of_the_questions_are_understood():
     Path("config.yaml").write_text("base_config: {a: 0}\n")
     for command in commands:
         script, *arguments = shlex.split(command)
-        if script in parsers:
-            parsers[script](arguments)
-        else:
-            parse(script, arguments)
+        parsers.get(script, parse)(script, arguments)
