@@ -12,10 +12,10 @@ from typing import Any
 from dysweep.creation import location_of, preview
 from dysweep.current import in_environment
 from dysweep.directory.extensions import Definitions
+from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError
 from dysweep.files import replace_json, user_path
 from dysweep.language.points import Points
-from dysweep.language.space import Space
 from dysweep.log import say
 from dysweep.settings import ResumableSweepConfig
 from dysweep.text import short
@@ -45,7 +45,7 @@ def debug(
     from dysweep.agents.isolated_job import IsolatedJob
     from dysweep.agents.jobs import job_of
 
-    space, assignment, tree = _point(config, which)
+    sweep, assignment, tree = _point(config, which)
     job = job_of(replace(config, isolate=False), None, arguments)
     assert not isinstance(job, IsolatedJob)  # a debugger has to be in this process
     job.check()
@@ -57,7 +57,7 @@ def debug(
         place.mkdir(parents=True, exist_ok=True)
         try:
             with in_environment({"WANDB_MODE": "disabled"}):
-                return job.debug(run_dir, place, tree, space, assignment)
+                return job.debug(run_dir, place, tree, sweep, assignment)
         except Exception as error:
             frames = users_part(error)
             say(traceback_of(error.with_traceback(frames)).rstrip("\n") if frames else str(error))
@@ -68,14 +68,16 @@ def debug(
             return 1
 
 
-def _point(config: ResumableSweepConfig, which: str) -> tuple[Space, dict[str, Any], dict[str, Any]]:
-    """Return the sweep's space, and a point's assignment and config."""
+def _point(config: ResumableSweepConfig, which: str) -> tuple[Sweep, dict[str, Any], dict[str, Any]]:
+    """Return the sweep, without W&B, and a point's assignment and config."""
     if config.sweep_id is None:
         seen = preview(config)
         assignment = _assignment(seen.points, which)
-        return seen.definition.space, assignment, seen.config(assignment)
+        space = seen.definition.space.to_json()
+        sweep = Sweep("debug", "disabled", None, "debug", None, {}, {}, space, seen.wandb_keys)
+        return sweep, assignment, seen.config(assignment)
     directory = location_of(config).find(config.sweep_id)
-    sweep = directory.sweep
+    sweep, tree = directory.sweep, None
     if which.isdecimal() and which not in directory.run_ids():
         method = sweep.sweep_configuration["method"]
         is_known = method == "grid" or (method == "random" and not sweep.online)
@@ -86,10 +88,10 @@ def _point(config: ResumableSweepConfig, which: str) -> tuple[Space, dict[str, A
         run = directory.run(which)
         record = run.record()
         sweep, assignment = directory.definition(record["definition"]), record["assignment"]
-        if (kept := run.config()) is not None:
-            return sweep.compiled, assignment, kept
-    tree = sweep.compiled.resolve(sweep.base_config, assignment, config.allow_eval)
-    return sweep.compiled, assignment, tree
+        tree = run.config()
+    if tree is None:
+        tree = sweep.compiled.resolve(sweep.base_config, assignment, config.allow_eval)
+    return replace(sweep, sweep_id="debug", mode="disabled"), assignment, tree
 
 
 def _assignment(points: Points | None, which: str) -> dict[str, Any]:

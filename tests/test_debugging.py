@@ -1,5 +1,6 @@
 """One configuration, executed without a record and without W&B."""
 
+import ast
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ import wandb
 from helpers import SCRIPTS, Process, create, run
 
 from dysweep import cli, open_sweep
+from dysweep.tracking.versions import DISABLED_TAKES_PARAMETERS
 
 CONFIG = """
 base_config: {lr: 0.1, name: mlp}
@@ -87,6 +89,30 @@ def test_a_program_is_debugged_too(capfd):
     )
     assert cli.run_resume(["-c", "config.yaml", "--command", command, "--debug", "1"]) == 7
     assert capfd.readouterr().out == "['--lr=1', '--net.depth=3', '--lr=1', '--net.depth=3']\n"
+
+
+@pytest.mark.skipif(not DISABLED_TAKES_PARAMETERS, reason="this SDK refuses a sweep's values where disabled")
+def test_a_debugged_program_finds_in_wandb_config_what_it_finds_in_a_run(capfd, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "left-by-another-run")
+    Path("script.py").write_text(
+        "import wandb\n"
+        "run = wandb.init(project='mine', config={'lr': 0, 'own': 3})\n"
+        "run.log({'loss': 1})\n"
+        "print({name: value for name, value in dict(wandb.config).items() if name != '_wandb'})\n"
+    )
+    work = ["--command", shlex.join([sys.executable, "script.py"]), "--debug", "2"]
+
+    def seen(*more):
+        assert cli.run_resume([*work, *more]) == 0
+        return ast.literal_eval(capfd.readouterr().out)
+
+    shown = {"lr": 2, "own": 3, "dy_config": {"lr": 2, "name": "mlp"}}
+    assert seen("-c", "config.yaml") == shown
+    for option in (["--wandb_config", "tree"], ["--wandb_keys", "name"]):
+        assert seen("-c", "config.yaml", *option) == {**shown, "name": "mlp"}
+    assert not Path("wandb").exists() and not Path("dysweep_logs").exists()
+    sweep_id = create(capfd, "--wandb_keys", "name")
+    assert seen("--sweep_id", sweep_id) == {**shown, "name": "mlp"}
 
 
 def test_an_exception_is_shown_with_its_traceback_alone(capsys):

@@ -23,7 +23,6 @@ from dysweep.current import environment_of, in_environment
 from dysweep.directory.runs import RunDirectory
 from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, FunctionError, closest, text_of
-from dysweep.language.space import Space
 from dysweep.log import say
 from dysweep.tracking.judge import Judge
 from dysweep.tracking.runs import TrackedRun
@@ -147,7 +146,7 @@ class FunctionJob:
         run_dir: Path,
         checkpoint_dir: Path,
         config: dict[str, Any],
-        space: Space,
+        sweep: Sweep,
         assignment: Mapping[str, Any],
     ) -> int:
         """Call the function with a config, in a W&B run that is disabled; return 0.
@@ -156,20 +155,10 @@ class FunctionJob:
             run_dir: where run_config.json is.
             checkpoint_dir: the folder that the function gets.
             config: the config.
-            space: the sweep's space.
+            sweep: the sweep, without W&B.
             assignment: what it has chosen.
         """
-        told = environment_of(run_dir, checkpoint_dir, "debug", 1)
-        sweep = Sweep(
-            sweep_id="debug",
-            mode="disabled",
-            entity=None,
-            project="debug",
-            run_name=None,
-            base_config={},
-            sweep_configuration={},
-            space=space.to_json(),
-        )
+        told = environment_of(run_dir, checkpoint_dir, sweep.sweep_id, 1)
         run = TrackedRun(sweep, RunDirectory(run_dir), assignment, None, config, with_tree=self._shows_tree)
         try:
             with in_environment(told), run.shared():

@@ -21,6 +21,7 @@ from dysweep.agents.signals import StopSignals
 from dysweep.agents.sources import Claim
 from dysweep.current import environment_of
 from dysweep.directory.runs import RunDirectory
+from dysweep.directory.sweep import Sweep
 from dysweep.errors import ConfigError, DirectoryError, Preempted, ProgramError, closest
 from dysweep.files import replace_json, write_in_place, writing
 from dysweep.language.space import Space
@@ -171,22 +172,23 @@ class ProgramJob:
         run_dir: Path,
         checkpoint_dir: Path,
         config: dict[str, Any],
-        space: Space,
+        sweep: Sweep,
         assignment: Mapping[str, Any],
     ) -> int:
-        """Run the program with a config, without a run, on this process's terminal; return its exit code.
+        """Run the program on this terminal, in a W&B run that is disabled; return its exit code.
 
         Args:
             run_dir: where run_config.json is.
             checkpoint_dir: the folder that the program gets.
             config: the config.
-            space: the sweep's space.
+            sweep: the sweep, without W&B.
             assignment: what it has chosen.
         """
-        texts = _texts(run_dir, checkpoint_dir, "debug", 1)
-        words = self._words(texts, config, space, assignment)
-        told = environment_of(run_dir, checkpoint_dir, "debug", 1)
-        code = subprocess.run(words, env={**os.environ, **told}, check=False).returncode
+        texts = _texts(run_dir, checkpoint_dir, sweep.sweep_id, 1)
+        words = self._words(texts, config, sweep.compiled, assignment)
+        run = ProgramRun(sweep, RunDirectory(run_dir), assignment, None, config, with_tree=self.with_tree)
+        told = environment_of(run_dir, checkpoint_dir, sweep.sweep_id, 1)
+        code = subprocess.run(words, env={**run.environment(), **told}, check=False).returncode
         return code if code >= 0 else 128 - code
 
     def _words(

@@ -55,7 +55,7 @@ class Sweep:
 
     Args:
         sweep_id: the sweep's id, W&B's own if W&B serves it.
-        mode: who serves the sweep, `online` (W&B) or `offline` (the directory).
+        mode: who serves the sweep, `online` (W&B) or `offline` (the directory); `disabled` to debug a point.
         entity: W&B's user or team.
         project: W&B's project.
         run_name: template of the runs' names, or None for ids.

@@ -19,6 +19,7 @@ from dysweep.language.wandb_rules import OF_ONE_RUN
 from dysweep.tracking.metrics import numbers, other_kinds
 from dysweep.tracking.records import WrittenRun, read_run
 from dysweep.tracking.runs import TrackedRun, shown_beside
+from dysweep.tracking.versions import DISABLED_TAKES_PARAMETERS
 from dysweep.yaml_text import dump_yaml
 
 logger = logging.getLogger("dysweep")
@@ -89,7 +90,9 @@ class ProgramRun:
         if sweep.online:
             return environment | {"WANDB_SWEEP_ID": sweep.sweep_id, "WANDB_MODE": "online"}
         environment.setdefault("WANDB_DATA_DIR", str(own.absolute()))
-        return environment | {"WANDB_RUN_GROUP": sweep.sweep_id, "WANDB_MODE": "offline"}
+        if sweep.mode == "disabled" and not DISABLED_TAKES_PARAMETERS:
+            del environment["WANDB_SWEEP_PARAM_PATH"]
+        return environment | {"WANDB_RUN_GROUP": sweep.sweep_id, "WANDB_MODE": sweep.mode}
 
     def mark_preempting(self) -> None:
         """Note that whoever starts the run is to tell W&B that it may be preempted."""

@@ -17,6 +17,9 @@ HAS_FINISH_TIMEOUT = VERSION >= (0, 27)
 # `wandb sync` puts a later segment of a run behind the earlier ones; without it only with `--append`, which
 # in turn does nothing for a run that W&B does not have yet.
 SYNC_APPENDS = VERSION >= (0, 28)
+# `WANDB_SWEEP_PARAM_PATH` where W&B is disabled: without it `wandb.init` raises if the program has a default
+# for one of the values.
+DISABLED_TAKES_PARAMETERS = VERSION >= (0, 28)
 # `wandb.sweep` and `wandb.agent` give up where W&B does not answer; without it they try again for 7 days.
 GIVES_UP = VERSION >= (0, 30)
 # `wandb sweep-scheduler`: without it only W&B itself chooses.
