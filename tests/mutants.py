@@ -27,8 +27,8 @@ MUTANTS = [
     ),
     ("language/flat.py", "sorted(outer, key=_is_repeat)", "outer", "spaces"),
     ("views/reading.py", "entry.files == files", "True", "index"),
-    ("views/index.py", 'line[:8] != b"%08x" % crc32(text)', "False", "index"),
-    ("views/index.py", "!= _HEADER", "== []", "index"),
+    ("views/index.py", 'line[:8] != b"%08x" % crc32(line[9:-1])', "False", "index"),
+    ("views/index.py", "!= _line(_HEADER)", '== b""', "index"),
     ("language/exclusion.py", "joined |= dict.fromkeys(roots)", "joined |= {}", "spaces"),
     ("language/substitute.py", "patch = slots.fill(chosen)", "patch = value.value", "spaces"),
     (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from heapq import merge
-from itertools import groupby
+from itertools import chain, groupby
 from tempfile import SpooledTemporaryFile
 from typing import Any
 from zlib import crc32
@@ -92,29 +92,33 @@ class Index:
         if self._new < max(_ENOUGH, _SHARE * self._read):
             return
         self._kept.seek(0)
-        both = merge(map(_entry, self._kept), self._entries(), key=lambda entry: entry.run_id)
-        # Of two entries of a run the first is the new one.
-        newest = (next(entries) for _, entries in groupby(both, key=lambda entry: entry.run_id))
-        lines = (_line([entry.run_id, entry.files, entry.stored]) for entry in newest)
+        both = merge(self._kept, self._lines(), key=_run_id)
+        newest = (next(lines) for _, lines in groupby(both, key=_run_id))  # of two of a run the first is new
         with suppress(OSError):  # who may only look, or has no room left, reads the runs again
-            replace_lines(self._path, (line for part in ([_line(_HEADER)], lines) for line in part))
+            replace_lines(self._path, chain([_line(_HEADER)], newest))
 
     def close(self) -> None:
         """Forget what was added."""
         self._kept.close()
 
     def _entries(self) -> Iterator[Entry]:
+        """Read the file up to the first line that is no entry."""
+        with suppress(ValueError, TypeError, RecursionError):
+            yield from (Entry(*json.loads(line[9:-1])) for line in self._lines())
+
+    def _lines(self) -> Iterator[bytes]:
         """Read the file up to the first line that is not as it was written."""
         self._read = 0
         # It is not flushed to the disk, so that a power failure may leave anything.
-        with suppress(OSError, ValueError, TypeError, RecursionError):
+        with suppress(OSError, ValueError):
             lines = read_lines(self._path, _LONGEST)
-            if _content(next(lines, b"")) != _HEADER:
+            if next(lines, b"") != _line(_HEADER):
                 return
             for line in lines:
-                entry = _entry(line)
+                if line[:8] != b"%08x" % crc32(line[9:-1]):
+                    return
                 self._read += 1
-                yield entry
+                yield line
 
 
 def _line(content: list[Any]) -> bytes:
@@ -122,12 +126,5 @@ def _line(content: list[Any]) -> bytes:
     return b"%08x %b\n" % (crc32(text), text)
 
 
-def _content(line: bytes) -> Any:
-    text = line[9:-1]
-    if line[:8] != b"%08x" % crc32(text):
-        raise ValueError("damaged")
-    return json.loads(text)
-
-
-def _entry(line: bytes) -> Entry:
-    return Entry(*_content(line))
+def _run_id(line: bytes) -> bytes:
+    return line.partition(b'"')[2].partition(b'"')[0]  # JSON writes it as it is

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.benchmarks import baseline
-from tests.benchmarks.ruler import Plan, Row, calls, fsyncs, inodes, program, run
+from tests.benchmarks.ruler import Plan, Row, calls, files, fsyncs, program, run
 from tests.benchmarks.sweeps import agent, create
 
 
 def measure(plan: Plan) -> Iterator[Row]:
-    """Count fsyncs, file operations, files and folders of a run: what one more run adds."""
+    """Count fsyncs, file operations and files of a run: what one more run adds."""
     few, many = 1, plan.size(11, 2)
     ours, bare = plan.new_folder("ours"), plan.new_folder("bare")
     sweep_id, path = create(ours, 100)
@@ -18,10 +18,10 @@ def measure(plan: Plan) -> Iterator[Row]:
     run(program("bare_loop", few, "lean"), folder=bare)
     [first] = (path / "runs").iterdir()
     [bare_run] = (bare / "wandb").glob("offline-run-*")
-    left, bare_left = inodes(first) + 1, inodes(bare_run) + 1
-    yield Row("files, folders and links that a run leaves", "", left, "bare wandb run", bare_left)
+    left, bare_left = files(first), files(bare_run)
+    yield Row("files that a run leaves", "", left, "bare wandb run", bare_left)
     yield Row(
-        "files, folders and links that a run leaves beyond those of a bare one", "", left - bare_left,
+        "files that a run leaves beyond those of a bare one", "", left - bare_left,
         baseline=plan.baseline(baseline.FILES), goal=plan.goal(10),
     )  # fmt: skip
     added = [_added(plan, agent, few, many), _added(plan, None, few, many)]
