@@ -58,6 +58,14 @@ def test_every_module_and_folder_has_a_layer():
     assert tops == set(LEVEL)
 
 
+def test_contributors_find_every_module_and_folder_in_the_map_in_the_order_of_the_layers():
+    map_of_all = (PACKAGE.parent / "CONTRIBUTING.md").read_text().partition("    dysweep/\n")[2]
+    lines = map_of_all.partition("\n\n")[0].splitlines()
+    named = [line.split()[0].rstrip("/").removesuffix(".py") for line in lines if line[6] != " "]
+    assert sorted(named) == sorted(LEVEL)
+    assert [LEVEL[name] for name in named] == sorted(LEVEL.values())
+
+
 def test_imports_only_point_down():
     upwards = [
         (name_of(path), imported)
