@@ -29,7 +29,7 @@ FIRST_ROWS = {
     "imports": "import dysweep: CPU",
     "resolve": "resolve, golden example: CPU",
     "creation": "create, 5 parameters: CPU",
-    "disk": "files, folders and links that a run leaves",
+    "disk": "files that a run leaves",
     "views": "status of 20 runs: CPU",
     "memory": "memory of an agent, all processes",
     "offline": "offline, 2 no-op runs: CPU",

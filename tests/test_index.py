@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -25,16 +26,16 @@ def trains(config, checkpoint_dir):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Make a sweep with many runs: one finishes, one fails, and the others get the records of the first."""
-    outer, folder = Path.cwd(), tmp_path_factory.mktemp("made")
-    os.chdir(folder)
-    try:
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
         (folder / "functions.py").write_text(FUNCTIONS)
         seeds = {"seed": {"sweep": True, "min": 0, "max": 999}}
         sweep_id = dysweep_run_resume(mode="offline", base_config={}, sweep_configuration=seeds)
         work(sweep_id, "--count", "2")
         add_copies(sweep_id, range(3, RUNS + 1))
-    finally:
-        os.chdir(outer)
+        del sys.modules["functions"]
     return folder, sweep_id
 
 
