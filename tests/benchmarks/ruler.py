@@ -32,6 +32,7 @@ _FILE_CALLS = (
     "fchmodat fsync fdatasync flock"
 ).split()
 _CALL = re.compile(r"\d+ +(\w+)\(")
+_ABSOLUTE = re.compile(r'AT_FDCWD<[^>]*>, "/')  # where the working directory means nothing
 
 
 class BenchmarkError(Exception):
@@ -345,6 +346,7 @@ def calls(
     found = []
     with trace.open(errors="replace") as lines:
         for line in lines:
+            line = _ABSOLUTE.sub('"/', line)
             match = _CALL.match(line)
             # An empty path is fstat of what is open, which goes nowhere on a network file system.
             if match and str(below) in line and ', "",' not in line:
