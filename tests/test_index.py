@@ -43,7 +43,7 @@ def made(tmp_path_factory):
 def sweep_id(made, own_folder):
     """Copy the sweep into the test's own folder."""
     folder, sweep_id = made
-    shutil.copytree(folder, own_folder, dirs_exist_ok=True)
+    shutil.copytree(folder, own_folder, copy_function=os.link, dirs_exist_ok=True)
     return sweep_id
 
 
