@@ -81,7 +81,7 @@ MUTANTS = [
         "programs | crashes_in_one_run",
     ),
     (RUNS, "or self.number < max_attempts", "or self.number <= max_attempts", "cli | keeps_failing"),
-    (RUNS, "if state not in (State.FAILED, State.CRASHED, State.PREEMPTED)", "if False", "status cli"),
+    (RUNS, "if state not in (State.FAILED, State.CRASHED, State.PREEMPTED)", "if False", "checkpoint"),
     (RUNS, "owner.alive(self.last_beat) is not False:", "owner.alive(self.last_beat) is True:", "checkpoint"),
     (RUNS, "after.number + 1 if after", "after.number if after", "checkpoint"),
     (RUNS, "if delete:", "if not delete:", "cli checkpoint"),

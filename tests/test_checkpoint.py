@@ -253,6 +253,17 @@ def test_a_heart_that_beats_is_alive_however_long_it_is_watched():
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize("state", list(State))
+def test_only_what_has_ended_without_success_is_given_up_after_too_many_attempts(state):
+    run = new_sweep().start_run("abcd-0001", {}, None, {}).run
+    for _ in range(2):
+        run.last_attempt().finish(State.FAILED, {"type": "E", "message": "e"}, {})
+        run.claim(run.last_attempt())
+    expected = state in (State.FAILED, State.CRASHED)  # the third failure
+    assert run.last_attempt().given_up(state, 3) is expected
+    assert run.last_attempt().given_up(state, 2) is (state in RESUMABLE)
+
+
 def elsewhere(attempt, **changes):
     """Let an attempt be of another process than this."""
     owner = {**json.loads(attempt.claim_path.read_text()), **changes}
