@@ -116,6 +116,17 @@ def test_runs_that_ended_since_are_added_in_their_order(sweep_id, capsys):
     assert len(json.loads(expected)["runs"]) == 2 * RUNS - 2
 
 
+def test_a_run_that_was_deleted_and_executed_again_is_read_again(sweep_id):
+    open_sweep(sweep_id)
+    deleted = directory(sweep_id).run(f"{sweep_id}-0007")
+    shutil.rmtree(deleted.path)
+    add_copies(sweep_id, [7])
+    end = deleted.last_attempt().end_path
+    end.write_text(json.dumps({**json.loads(end.read_text()), "metrics": {"loss": 0.125}}))
+    os.utime(deleted.attempts_path)  # which a real attempt changes
+    assert open_sweep(sweep_id).runs[6].metrics == {"loss": 0.125}
+
+
 def test_runs_that_went_on_are_kept_as_they_are_now(sweep_id):
     open_sweep(sweep_id)
     for run in directory(sweep_id).runs():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property
@@ -48,6 +49,17 @@ class State(str, Enum):
 
 INTERRUPTED = (State.PREEMPTED, State.CRASHED)
 RESUMABLE = (*INTERRUPTED, State.FAILED)
+
+
+def is_given_up(outcomes: Sequence[str], max_attempts: int) -> bool:
+    """Return whether a run is left alone: it is unfinished, and has failed or crashed too often.
+
+    Args:
+        outcomes: how its attempts ended, the last one at the end.
+        max_attempts: how often it may fail or crash.
+    """
+    failures = sum(each in (State.FAILED, State.CRASHED) for each in outcomes)
+    return failures >= max_attempts and outcomes[-1] in RESUMABLE
 
 
 @dataclass(frozen=True)
@@ -217,12 +229,12 @@ class Attempt:
             state: how this attempt, the run's last one, ended.
             max_attempts: how often a run may fail or crash.
         """
-        if state not in (State.FAILED, State.CRASHED, State.PREEMPTED) or self.number < max_attempts:
+        if self.number < max_attempts:
             return False
         # The last attempt is judged by `state`: it may have crashed, and then has no end to read.
         ends = [Attempt(self.run, number).end() for number in range(1, self.number)]
-        failures = sum(end is None or end.outcome in (State.FAILED, State.CRASHED) for end in ends)
-        return failures + (state is not State.PREEMPTED) >= max_attempts
+        earlier = [State.CRASHED if end is None else end.outcome for end in ends]
+        return is_given_up([*earlier, state], max_attempts)
 
     def unseen(self) -> bool:
         """Return whether it is being executed, if at all, where this process cannot look."""
@@ -295,23 +307,28 @@ class RunDirectory:
 
     def last_attempt(self) -> Attempt | None:
         """Find the newest attempt; None if the run was never started."""
-        return self.last_of(self.attempts_files())
+        return self.last_of(self.attempts_files()[0])
 
     def last_of(self, files: list[str]) -> Attempt | None:
         """Return the newest attempt of those that have these files."""
         numbers = [int(name[:-5]) for name in files if _CLAIM.fullmatch(name)]
         return Attempt(self, max(numbers)) if numbers else None
 
-    def attempts_files(self) -> list[str]:
-        """Return the names of all attempts' files, in no order; none if the run was never started."""
+    def attempts_files(self) -> tuple[list[str], int]:
+        """List all attempts' files.
+
+        Returns:
+            their names, in no order, and when one was last added or removed, in ns since 1970 by the disk's
+            clock; no names and 0 if the run was never started.
+        """
         try:
             folder = os.open(self.attempts_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                return os.listdir(folder)
+                return os.listdir(folder), os.fstat(folder).st_mtime_ns
             finally:
                 os.close(folder)
         except FileNotFoundError:
-            return []
+            return [], 0
         except OSError as error:
             if os.path.islink(self.attempts_folder):
                 message = f"{self.attempts_path}: a symbolic link could lead anywhere; remove it"

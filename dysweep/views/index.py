@@ -13,11 +13,11 @@ from typing import Any
 from zlib import crc32
 
 from dysweep import __version__
-from dysweep.directory.runs import RunDirectory
+from dysweep.directory.runs import RunDirectory, is_given_up
 from dysweep.directory.sweep import SweepDirectory
 from dysweep.files import read_lines, replace_lines
 from dysweep.language.hyperband import StoppedEarly
-from dysweep.views.runs import AttemptStatus, RunStatus, is_set_aside
+from dysweep.views.runs import AttemptStatus, RunStatus
 
 _ENOUGH = 200  # runs that are worth a file
 _SHARE = 0.1  # of those in the file: less are read again, so that writing never outweighs reading
@@ -35,11 +35,14 @@ class Entry:
         run_id: its id.
         files: the names of its attempts' files. None is ever changed, and a new attempt adds one:
             while the names are the same, the run is as it was.
+        changed: when the last of them was added, in ns since 1970. A run that was deleted, and then executed
+            again under its id, has files of the same names.
         stored: its status as mappings and lists.
     """
 
     run_id: str
     files: list[str]
+    changed: int
     stored: dict[str, Any]
 
     def status(self, max_attempts: int) -> RunStatus:
@@ -53,7 +56,7 @@ class Entry:
         later = {
             "stopped_early": None if early is None else StoppedEarly(**early),
             "history": history,
-            "set_aside": is_set_aside(history, max_attempts),
+            "set_aside": is_given_up([each.outcome for each in history], max_attempts),
         }
         return RunStatus(**{**self.stored, **later})
 
@@ -80,9 +83,9 @@ class Index:
                 entry = next(entries, None)
             yield run, entry if entry is not None and entry.run_id == run.run_id else None
 
-    def add(self, files: list[str], status: RunStatus) -> None:
+    def add(self, files: list[str], changed: int, status: RunStatus) -> None:
         """Keep what was read of an ended run."""
-        line = _line([status.run_id, files, status.to_stored()])
+        line = _line([status.run_id, files, changed, status.to_stored()])
         if len(line) <= _LONGEST:
             self._new += 1
             self._kept.write(line)
@@ -102,7 +105,7 @@ class Index:
         self._kept.close()
 
     def _entries(self) -> Iterator[Entry]:
-        """Read the file up to the first line that is no entry."""
+        """Read the file up to the first line that is not an entry."""
         with suppress(ValueError, TypeError, RecursionError):
             yield from (Entry(*json.loads(line[9:-1])) for line in self._lines())
 

@@ -25,7 +25,7 @@ class Reading:
         max_attempts: how often a run may fail or crash before it is given up.
 
     Raises:
-        NotFoundError: there is no sweep here.
+        NotFoundError: the directory holds no sweep.
         DirectoryError: its record is damaged.
     """
 
@@ -50,26 +50,29 @@ class Reading:
         for old_run in self._old.runs() if self._old else ():
             yield self._counted(old_run_status(old_run))
         with closing(Index(self.directory)) as index:
-            for files, read in read_each(self._look, index.beside(self.directory.runs())):
+            for read, listed in read_each(self._look, index.beside(self.directory.runs())):
                 if isinstance(read, str):
                     self.damaged.append(read)
                     continue
-                if files and read.ended is not None:
-                    index.add(files, read)
+                if listed is not None and read.ended is not None:
+                    index.add(*listed, read)
                 yield self._counted(read)
             index.write()
         self._definitions = self._defined()  # it may have been extended meanwhile, and runs be of that
 
-    def _look(self, given: tuple[RunDirectory, Entry | None]) -> tuple[list[str], RunStatus | str]:
-        """Read a run, and the names of the files that say what was read; none if it was known."""
+    def _look(
+        self, given: tuple[RunDirectory, Entry | None]
+    ) -> tuple[RunStatus | str, tuple[list[str], int] | None]:
+        """Return a run, or what is wrong with it, and how its files were listed; None if it was known."""
         run, entry = given
         try:
-            files = sorted(run.attempts_files())
-            if entry is not None and entry.files == files:
-                return [], entry.status(self._max_attempts)
-            return files, run_status(run, files, self._max_attempts)
+            names, changed = run.attempts_files()
+            files = sorted(names)
+            if entry is not None and (entry.files, entry.changed) == (files, changed):
+                return entry.status(self._max_attempts), None
+            return run_status(run, files, self._max_attempts), (files, changed)
         except DirectoryError as error:
-            return [], str(error)
+            return str(error), None
 
     def _counted(self, run: RunStatus) -> RunStatus:
         self.states[run.state] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from dysweep.directory.legacy import NAME, OldRun
 from dysweep.directory.liveness import Owner
-from dysweep.directory.runs import RESUMABLE, Attempt, End, RunDirectory, State
+from dysweep.directory.runs import Attempt, End, RunDirectory, State, is_given_up
 from dysweep.errors import DirectoryError
 from dysweep.language.hyperband import StoppedEarly
 
@@ -131,7 +130,7 @@ def run_status(run: RunDirectory, files: list[str], max_attempts: int) -> RunSta
         run_id=run.run_id,
         name=record.get("name"),
         state=str(state),
-        set_aside=is_set_aside(history, max_attempts),
+        set_aside=is_given_up([each.outcome for each in history], max_attempts),
         assignment=record["assignment"],
         definition=record["definition"],
         attempts=len(attempts),
@@ -146,17 +145,6 @@ def run_status(run: RunDirectory, files: list[str], max_attempts: int) -> RunSta
         stopped_early=end.stopped_early if end else None,
         history=history,
     )
-
-
-def is_set_aside(history: Sequence[AttemptStatus], max_attempts: int) -> bool:
-    """Return whether a run is given up: it is unfinished, and has failed or crashed too often.
-
-    Args:
-        history: its attempts.
-        max_attempts: how often it may fail or crash.
-    """
-    failures = sum(each.outcome in (State.FAILED, State.CRASHED) for each in history)
-    return failures >= max_attempts and history[-1].outcome in RESUMABLE
 
 
 def old_run_status(run: OldRun) -> RunStatus:
