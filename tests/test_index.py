@@ -96,7 +96,9 @@ def test_an_ended_run_is_not_read_again(sweep_id):
 def test_a_run_that_goes_on_is_read_again(sweep_id):
     assert states_of(sweep_id)[1] == "failed"
     failed = directory(sweep_id).run(f"{sweep_id}-0002")
+    before = failed.attempts_path.stat()
     attempt = failed.claim(failed.last_attempt())
+    os.utime(failed.attempts_path, ns=(before.st_atime_ns, before.st_mtime_ns))  # the disk's clock is coarse
     assert states_of(sweep_id)[1] == "running"
     attempt.finish("finished", None, {"loss": 0.25})
     again = open_sweep(sweep_id).runs[1]
